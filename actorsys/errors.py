@@ -1,0 +1,133 @@
+"""Everything that can go wrong, in one tree. The first question is whose fault it is.
+
+    ActorError
+    |- ours to fix: the caller's program or files
+    |  |- ConfigError          agents.toml, an option or the environment is wrong        (.where)
+    |  |- DefinitionError      an agent class is wrong: duplicate handler, missing type  (.where)
+    |  |- BadMessage           a message that no handler fits, or bytes that are none    (.field)
+    |  |- GuardError           a Supervisor starts while its own script is being loaded
+    |- theirs: the agent that was called
+    |  |- RemoteError          its handler raised                                        (.type, .traceback)
+    |  |- AgentDown            it ended, or is down and the ask does not wait            (.reason, .may_have_run)
+    |  |- UnknownAgent         no such name
+    |  |- MailboxFull          it does not keep up
+    |  |- AskTimeout           no answer within the time given
+    |  |- AskCycle             it waits, through others, for the asker                   (.chain)
+    `- the world's: processes, files, network
+       |- StartFailed          an agent did not become ready                             (.traceback)
+       |- Unreachable          no supervisor, or no NATS, answers
+       `- StateError           a state backend cannot read or write
+
+Each survives pickle and, as a `messages.Failure`, msgspec. Each says what happened, to whom, and what to do next.
+"""
+
+from typing import Any, ClassVar
+
+
+class ActorError(Exception):
+    """Base of all errors of this package. `message` is a full sentence; the named details differ per class."""
+
+    details: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, message: str = "", **details: Any) -> None:
+        unknown = details.keys() - set(self.details)
+        if unknown:
+            raise TypeError(f"{type(self).__name__} has no detail {', '.join(sorted(unknown))}")
+        super().__init__(message)
+        self.message = message
+        for name in self.details:
+            setattr(self, name, details.get(name))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.message, {name: getattr(self, name) for name in self.details})
+
+
+def _rebuild(cls: type[ActorError], message: str, details: dict[str, Any]) -> ActorError:
+    return cls(message, **details)
+
+
+class ConfigError(ActorError):
+    """A setting is wrong; `where` is file, line and key as far as known, and the message has one line for each problem."""
+
+    details = ("where",)
+    where: str | None
+
+
+class DefinitionError(ActorError, TypeError):
+    """An agent class cannot work as written; raised when the class is made. `where` is file and line."""
+
+    details = ("where",)
+    where: str | None
+
+
+class BadMessage(ActorError):
+    """Bytes or values that are no valid message; `field` names the first wrong one where known."""
+
+    details = ("field",)
+    field: str | None
+
+
+class GuardError(ActorError, RuntimeError):
+    """A Supervisor was started by a module that is only being imported to find an agent class."""
+
+
+class RemoteError(ActorError):
+    """The handler of the other agent raised. `type` is the class of its exception, `traceback` the text from over there."""
+
+    details = ("type", "traceback")
+    type: str | None
+    traceback: str | None
+
+
+class AgentDown(ActorError):
+    """The other agent ended, for `reason`. `may_have_run`: whether its handler may have seen the message."""
+
+    details = ("reason", "may_have_run")
+    reason: str | None
+    may_have_run: bool | None
+
+
+class UnknownAgent(ActorError, LookupError):
+    """No agent has that name, here or anywhere that answers."""
+
+
+class MailboxFull(ActorError):
+    """The mailbox of the other agent has no room and its overflow policy, or our patience, says not to wait."""
+
+
+class AskTimeout(ActorError, TimeoutError):
+    """No answer came in time. The handler may still run or have run."""
+
+
+class AskCycle(ActorError):
+    """The agent asked waits, through others, for the asker; `chain` names them in order."""
+
+    details = ("chain",)
+    chain: list[str] | None
+
+
+class StartFailed(ActorError):
+    """An agent could not be started; `traceback` is the text from its process."""
+
+    details = ("traceback",)
+    traceback: str | None
+
+
+class Unreachable(ActorError, ConnectionError):
+    """Nobody answers at the other end of a socket: no supervisor, or no NATS server."""
+
+
+class StateError(ActorError):
+    """The backend of an agent's state refused a value, or cannot read or write. `key` names the value where known."""
+
+    details = ("key",)
+    key: str | None
+
+
+BY_NAME: dict[str, type[ActorError]] = {
+    cls.__name__: cls
+    for cls in (
+        ActorError, ConfigError, DefinitionError, BadMessage, GuardError, RemoteError, AgentDown, UnknownAgent,
+        MailboxFull, AskTimeout, AskCycle, StartFailed, Unreachable, StateError,
+    )
+}  # fmt: skip

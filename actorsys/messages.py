@@ -1,0 +1,104 @@
+"""What agents say to each other.
+
+`Event` wants no reply, `Request[R]` wants an `R`; both are msgspec Structs. `Message` is what `receive` gets when no handler fits.
+`Failure` is an error as data: exceptions are never pickled, they travel as this.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from datetime import datetime
+from typing import Any, Generic, TypeVar, get_args, get_origin
+
+from msgspec import Struct
+
+from .errors import BY_NAME, ActorError, RemoteError
+
+R = TypeVar("R")
+
+
+class Event(Struct, frozen=True):
+    """Base class of messages that are told: no reply.
+
+    >>> class Reset(Event): pass
+    """
+
+
+class Request(Struct, Generic[R], frozen=True):
+    """Base class of messages that are asked: `Request[R]` is answered with an `R`.
+
+    >>> class Add(Request[int]):
+    ...     n: int
+    """
+
+
+class Message(Struct, frozen=True, kw_only=True):
+    """A message as `Agent.receive` sees it: whatever no `@on` handler takes."""
+
+    id: str
+    sender: str
+    to: str
+    type: str
+    payload: Any
+    metadata: dict[str, Any]
+    timestamp: datetime
+    in_reply_to: str | None = None
+    priority: int = 3
+    deadline: float | None = None  # seconds left when it was received; None: no limit
+
+
+class Failure(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An exception as data: `kind` is a class of `actorsys.errors`, `type` the class that was really raised."""
+
+    kind: str
+    type: str
+    message: str
+    traceback: str = ""
+    details: dict[str, Any] = {}
+
+    @classmethod
+    def of(cls, error: BaseException, *, with_traceback: bool = True) -> Failure:
+        """Describe an exception; one of ours keeps its kind, any other becomes a RemoteError for who asked."""
+        text = "".join(traceback.format_exception(error)) if with_traceback else ""
+        if isinstance(error, RemoteError):
+            return cls(kind="RemoteError", type=error.type or "", message=error.message, traceback=error.traceback or "")
+        if isinstance(error, ActorError):
+            details = {name: value for name in error.details if (value := getattr(error, name)) is not None}
+            return cls(kind=type(error).__name__, type=type(error).__name__, message=error.message, traceback=text, details=details)
+        return cls(kind="RemoteError", type=type(error).__qualname__, message=str(error), traceback=text)
+
+    def error(self) -> ActorError:
+        """The exception to raise on this side."""
+        cls = BY_NAME.get(self.kind, RemoteError)
+        if cls is RemoteError:
+            return RemoteError(f"{self.type}: {self.message}", type=self.type, traceback=self.traceback)
+        return cls(self.message, **{name: self.details[name] for name in cls.details if name in self.details})
+
+
+def type_id(cls: type) -> str:
+    """The name of a message type on the wire: `module:qualname`.
+
+    A type of the main script has the same id in the script's own process and in agents, which load it under another name.
+    """
+    return f"{real_module(cls.__module__)}:{cls.__qualname__}"
+
+
+def real_module(module: str) -> str:
+    """The name under which another process can import `module`; `__main__` stands for a script run by path."""
+    if module == "__mp_main__":
+        module = "__main__"
+    if module == "__main__":
+        spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+        if spec is not None:
+            return str(spec.name)
+    return module
+
+
+def reply_type(cls: type) -> Any:
+    """The `R` of a `Request[R]` subclass; `Any` when it was left out."""
+    for ancestor in cls.__mro__:
+        for origin in getattr(ancestor, "__orig_bases__", ()):
+            if get_origin(origin) is Request:
+                return get_args(origin)[0]
+    return Any
