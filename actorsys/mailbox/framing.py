@@ -1,0 +1,70 @@
+"""Length-prefixed frames out of a byte stream.
+
+The reader owns one buffer that the kernel writes into. A frame longer than the buffer gets a buffer of its own size, so that a
+large payload is copied once, by whoever decodes it.
+"""
+
+import struct
+
+from ..errors import BadMessage
+
+PREFIX = struct.Struct("<I")
+MAX_FRAME_BYTES = 64 * 2**20  # several payloads of the largest size allowed (16 MiB) in one frame
+BUFFER_BYTES = 256 * 1024  # above this, a larger read is no faster (benchmarks/bench_large.py)
+
+
+class FrameReader:
+    """Feed it through `space` and `received`; it gives back whole frames, each valid until the next `space`.
+
+    >>> reader = FrameReader()
+    >>> reader.space()[:9] = PREFIX.pack(3) + b"abc" + b"\\x02\\x00"
+    >>> [bytes(frame) for frame in reader.received(9)]
+    [b'abc']
+    """
+
+    def __init__(self, limit: int = MAX_FRAME_BYTES) -> None:
+        self._limit = limit
+        self._buffer = memoryview(bytearray(BUFFER_BYTES))
+        self._start = 0  # of the first byte not yet given back
+        self._end = 0  # of what was received
+
+    def space(self) -> memoryview:
+        """Where the next bytes go; never empty."""
+        pending = self._end - self._start
+        if self._start:
+            wanted = self._wanted(pending)
+            if wanted > len(self._buffer) or len(self._buffer) > max(BUFFER_BYTES, wanted):
+                self._move(max(BUFFER_BYTES, wanted))
+            elif not pending:
+                self._start = self._end = 0
+            elif self._end == len(self._buffer) or self._start + wanted > len(self._buffer):
+                self._buffer[:pending] = bytes(self._buffer[self._start : self._end])
+                self._start, self._end = 0, pending
+        elif pending >= PREFIX.size and (wanted := self._wanted(pending)) > len(self._buffer):
+            self._move(wanted)
+        return self._buffer[self._end :]
+
+    def received(self, count: int) -> list[memoryview]:
+        """Take `count` bytes just written to `space`. Raises BadMessage for a length above the limit."""
+        self._end += count
+        frames = []
+        while self._end - self._start >= PREFIX.size:
+            (length,) = PREFIX.unpack_from(self._buffer, self._start)
+            if length > self._limit:
+                raise BadMessage(f"a frame of {length} bytes; at most {self._limit} are allowed", field="length")
+            stop = self._start + PREFIX.size + length
+            if stop > self._end:
+                break
+            frames.append(self._buffer[self._start + PREFIX.size : stop])
+            self._start = stop
+        return frames
+
+    def _wanted(self, pending: int) -> int:
+        """Bytes that the first frame needs, as far as its length is known."""
+        return PREFIX.size + (PREFIX.unpack_from(self._buffer, self._start)[0] if pending >= PREFIX.size else 0)
+
+    def _move(self, size: int) -> None:
+        pending = self._end - self._start
+        buffer = memoryview(bytearray(size))
+        buffer[:pending] = self._buffer[self._start : self._end]
+        self._buffer, self._start, self._end = buffer, 0, pending

@@ -1,0 +1,153 @@
+"""What travels on a pipe: letters, the frame that carries a batch of them, and the notes of control beside them.
+
+All are msgpack arrays in the order of their fields. The payload stays raw bytes until the handler's type is known; the
+switchboard routes without looking inside.
+"""
+
+from typing import Any
+
+from msgspec import Struct
+
+from ..messages import Failure
+
+TELL, ASK, REPLY, FAILURE = 0, 1, 2, 3  # Letter.kind; plain ints, because an enum costs 100 ns a letter to decode
+
+# Letter.flags
+LENIENT = 1  # fields are text from a command line: convert them to the handler's types
+FAIL_WHEN_DOWN = 2  # an ask that does not wait for a restart
+REMOTE = 4  # it came from off the node: a failing handler never crashes the agent
+
+DEFAULT_PRIORITY = 3
+PRIORITIES = range(1, 6)
+
+HOST = "$host"  # the sender's name of the process that the supervisor runs in; no agent can have it
+
+
+class Letter(Struct, array_like=True, gc=False):
+    """One message under way.
+
+    `id` of a tell or ask: given by custody when it is accepted (on its way there an ask carries the asker's own number).
+    `id` of a reply or failure: what is answered; custody puts the asker's number in its place. `deadline` is monotonic ns, 0 for none.
+    """
+
+    kind: int
+    id: int
+    to: str
+    sender: str
+    type: str
+    payload: bytes
+    priority: int = DEFAULT_PRIORITY
+    deadline: int = 0
+    flags: int = 0
+    deliveries: int = 0  # deaths charged to it so far
+    chain: tuple[str, ...] = ()  # agents that wait on this ask
+    headers: dict[str, Any] | None = None  # of a message that came over NATS: reply, message_id, metadata, ...
+
+
+class Note(Struct, array_like=True, tag_field="t", gc=False):
+    """Control beside the mail: never queued, never acknowledged."""
+
+
+# up: from an agent
+class Ready(Note, tag=0):
+    """`on_start` has returned."""
+
+
+class Stopped(Note, tag=1):
+    """`on_stop` has returned; the process ends now. `by_itself`: the agent asked for its own end."""
+
+    by_itself: bool = False
+
+
+class Crashed(Note, tag=2):
+    """The process ends now because of an exception; `starting`: before it was ready."""
+
+    failure: Failure
+    starting: bool = False
+
+
+class Failed(Note, tag=3):
+    """The handler of a tell raised: the letter is done with, but not handled."""
+
+    id: int
+    failure: Failure
+
+
+class Forget(Note, tag=4):
+    """An asker was cancelled; `id` is its own number. Its letter is taken back or its handler stopped."""
+
+    id: int
+
+
+class Command(Note, tag=5):
+    """A request to the supervisor itself, answered like an ask with the same `id`: stop, restart, info, state of an agent."""
+
+    id: int
+    do: str
+    arguments: dict[str, Any]
+
+
+class Snapshot(Note, tag=6):
+    """Answer to `Show`: the stored state, one msgpack map."""
+
+    id: int
+    state: bytes
+
+
+class Bus(Note, tag=7):
+    """The state of the agent's NATS connection has changed."""
+
+    state: str
+
+
+class Pong(Note, tag=8):
+    id: int
+
+
+# down: to an agent
+class Stop(Note, tag=20):
+    reason: str = "shutdown"
+    timeout: float = 5.0  # seconds until SIGKILL
+
+
+class Ping(Note, tag=21):
+    id: int
+
+
+class Show(Note, tag=22):
+    """Send a `Snapshot` of the stored state."""
+
+    id: int
+
+
+class Full(Note, tag=23):
+    """A mailbox that this process feeds has no room. `reject`: its policy is to raise instead of waiting."""
+
+    name: str
+    reject: bool = False
+
+
+class Room(Note, tag=24):
+    name: str
+
+
+class Cancel(Note, tag=25):
+    """The asker of letter `id` was cancelled or died: stop its handler."""
+
+    id: int
+
+
+UpNote = Ready | Stopped | Crashed | Failed | Forget | Command | Snapshot | Bus | Pong
+DownNote = Stop | Ping | Show | Full | Room | Cancel
+
+
+class Frame(Struct, array_like=True, gc=False):
+    """A batch: up, acknowledged letter ids with what their handlers sent; down, numbers of frames taken with letters to handle.
+
+    A frame is taken as a whole or not at all. `number` is 0 when its sender does not want to know that it was taken.
+    """
+
+    acks: list[int] = []
+    letters: list[Letter] = []
+    notes: list[UpNote | DownNote] = []
+    number: int = 0

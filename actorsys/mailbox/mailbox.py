@@ -1,0 +1,181 @@
+"""One agent's mailbox: what is in custody for it, in which order it goes out, and what a death does to it.
+
+A letter is here from its acceptance to its acknowledgement. Queued letters wait in five lanes; the first `window` of them are out,
+unacknowledged. After a death what was out becomes *suspect* and goes out again one at a time, so that the message that kills is
+known for certain and only it is charged.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+
+from ..spec import MailboxSpec
+from .letter import DEFAULT_PRIORITY, PRIORITIES, Letter
+
+WINDOW_BYTES = 2**20  # payload that may be out besides one letter, so that a stop never queues behind many megabytes
+LETTER_BYTES = 200  # what a letter weighs besides its payload, measured with sys.getsizeof over its parts
+
+TURN = 16  # of so many letters, each lower lane that has mail gets at least one (G6)
+
+
+class Lanes:
+    """Letters by priority, 1 first; within one priority first in, first out.
+
+    >>> lanes = Lanes()
+    >>> for priority in (3, 1): lanes.put(Letter(0, priority, "a", "b", "T", b"", priority))
+    >>> [lanes.take().priority, lanes.take().priority, len(lanes)]
+    [1, 3, 0]
+    """
+
+    def __init__(self) -> None:
+        self._lanes: tuple[deque[Letter], ...] = tuple(deque() for _ in PRIORITIES)
+        self._size = 0
+        self._turn = 0
+        self._lower = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[Letter]:
+        for lane in self._lanes:
+            yield from lane
+
+    def put(self, letter: Letter) -> None:
+        self._lanes[letter.priority - 1].append(letter)
+        self._size += 1
+
+    def take(self) -> Letter:
+        """The next letter. Raises IndexError when there is none."""
+        if not self._size:
+            raise IndexError("no letter")
+        self._size -= 1
+        lane = self._lanes[DEFAULT_PRIORITY - 1]
+        if len(lane) > self._size:  # all mail is in the usual lane
+            return lane.popleft()
+        filled = [lane for lane in self._lanes if lane]
+        self._turn += 1
+        if len(filled) > 1 and self._turn % (TURN // 4) == 0:
+            self._lower += 1
+            return filled[1 + self._lower % (len(filled) - 1)].popleft()
+        return filled[0].popleft()
+
+    def drop_oldest(self) -> Letter:
+        """The letter that waits longest in the lowest lane that has any."""
+        lane = next(lane for lane in reversed(self._lanes) if lane)
+        self._size -= 1
+        return lane.popleft()
+
+    def remove(self, letter: Letter) -> None:
+        self._lanes[letter.priority - 1].remove(letter)
+        self._size -= 1
+
+
+class Mailbox:
+    """Custody for one agent. Depth counts everything unacknowledged, queued or out."""
+
+    def __init__(self, name: str, spec: MailboxSpec) -> None:
+        self.name = name
+        self.shown = name  # what others see as sender; without the replica number while there is one
+        self.spec = spec
+        self.is_up = False
+        self.closed = ""  # why it takes no mail: its agent has failed for good
+        self.queue = Lanes()
+        self.suspects: dict[int, Letter] = {}  # were out at a death, in the order they went out
+        self.out: dict[int, Letter] = {}
+        self.out_bytes = 0
+        self.bytes = 0
+        self.waiting: set[tuple[str, str]] = set()  # (sender, address it used) of those that were told there is no room
+        self.handled = 0
+        self.failed = 0
+        self.expired = 0
+        self.dead = 0
+
+    @property
+    def depth(self) -> int:
+        return len(self.queue) + len(self.suspects) + len(self.out)
+
+    @property
+    def is_full(self) -> bool:
+        return self.depth >= self.spec.size or self.bytes >= self.spec.bytes
+
+    @property
+    def has_room(self) -> bool:
+        """Below the low watermark: half of each bound."""
+        return 2 * self.depth <= self.spec.size and 2 * self.bytes <= self.spec.bytes
+
+    def put(self, letter: Letter) -> None:
+        self.bytes += len(letter.payload) + LETTER_BYTES
+        self.queue.put(letter)
+
+    def take(self) -> list[Letter]:
+        """What may go out now: up to the window, or a single suspect."""
+        if self.suspects:
+            if self.out:
+                return []
+            number, letter = next(iter(self.suspects.items()))
+            del self.suspects[number]
+            self._send(letter)
+            return [letter]
+        letters: list[Letter] = []
+        queue, out, window = self.queue, self.out, self.spec.window
+        while queue and len(out) < window and (self.out_bytes < WINDOW_BYTES or not out):
+            letter = queue.take()
+            self._send(letter)
+            letters.append(letter)
+        return letters
+
+    def _send(self, letter: Letter) -> None:
+        self.out[letter.id] = letter
+        self.out_bytes += len(letter.payload)
+
+    def acknowledge(self, number: int) -> Letter | None:
+        """The letter is done with; None when it is not ours (any more)."""
+        letter = self.out.pop(number, None)
+        if letter is not None:
+            self.out_bytes -= len(letter.payload)
+        else:  # acknowledged by the stored frame of an earlier incarnation
+            letter = self.suspects.pop(number, None)
+            if letter is None:
+                return None
+        self.bytes -= len(letter.payload) + LETTER_BYTES
+        return letter
+
+    def crashed(self, *, charge: bool) -> Letter | None:
+        """The process died. What was out goes out again; the charged letter is returned, if it is certain which one killed."""
+        blamed = next(iter(self.out.values())) if charge and len(self.out) == 1 else None
+        if blamed:
+            blamed.deliveries += 1
+        self.suspects = {**self.out, **self.suspects}
+        self.out = {}
+        self.out_bytes = 0
+        self.is_up = False
+        return blamed
+
+    def remove_suspect(self, number: int) -> Letter:
+        letter = self.suspects.pop(number)
+        self.bytes -= len(letter.payload) + LETTER_BYTES
+        return letter
+
+    def drop_oldest(self) -> Letter | None:
+        """Make room by policy; None when all that is here is out."""
+        if not self.queue:
+            return None
+        letter = self.queue.drop_oldest()
+        self.bytes -= len(letter.payload) + LETTER_BYTES
+        return letter
+
+    def withdraw(self, number: int) -> Letter | None:
+        """Take back a letter that has not gone out."""
+        for letter in self.queue:
+            if letter.id == number:
+                self.queue.remove(letter)
+                self.bytes -= len(letter.payload) + LETTER_BYTES
+                return letter
+        return None
+
+    def empty(self) -> list[tuple[Letter, bool]]:
+        """All that is left, with whether a handler may have seen it; the mailbox is empty afterwards."""
+        rest = [(letter, True) for letter in (*self.out.values(), *self.suspects.values())]
+        rest += [(letter, False) for letter in self.queue]
+        self.queue, self.out, self.suspects = Lanes(), {}, {}
+        self.bytes = self.out_bytes = 0
+        return rest

@@ -1,0 +1,174 @@
+"""How a process sends messages and waits for replies: the caller's side of the mail.
+
+An agent's runtime and the supervisor's own process each have one; they differ only in where a letter goes (`post`) and when it is in
+custody (`custody`).
+"""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from ..clock import now_ns
+from ..errors import AskTimeout, BadMessage, MailboxFull
+from ..messages import Failure, Request, reply_type, type_id
+from ..units import SECOND_NS, format_seconds
+from .codec import decode, decoder, encode
+from .letter import ASK, DEFAULT_PRIORITY, FAIL_WHEN_DOWN, FAILURE, PRIORITIES, TELL, Forget, Full, Letter, Room, UpNote
+
+ROOM_TIMEOUT = 30.0  # seconds that a tell waits for room before it gives up
+
+WhenDown = Literal["wait", "fail"]
+
+
+class Kind(Struct, frozen=True):
+    """What there is to know about a type of message."""
+
+    id: str
+    decode_reply: Callable[[Any], Any]
+
+
+_PLAIN = Kind("", decoder(Any))  # dicts, lists, text: for `receive`, or for the handler their "type" names
+_kinds: dict[type, Kind] = {}
+
+
+def _kind(cls: type) -> Kind:
+    if not issubclass(cls, Struct):
+        return _PLAIN
+    expected = reply_type(cls) if issubclass(cls, Request) else Any
+    kind = _kinds[cls] = Kind(type_id(cls), decoder(expected))
+    return kind
+
+
+def packed(message: Any) -> tuple[str, bytes]:
+    """Type id and payload of a message. Raises BadMessage for a value that cannot be encoded."""
+    cls = type(message)
+    return (_kinds.get(cls) or _kind(cls)).id, encode(message)
+
+
+class Outbox(ABC):
+    def __init__(self, name: str, first_number: int = 1) -> None:
+        self.name = name
+        self._next = first_number  # unique over the incarnations of an agent, so that a stale reply meets no later ask
+        self._asks: dict[int, tuple[asyncio.Future[Any], Callable[[Any], Any]]] = {}
+        self._full: dict[str, tuple[bool, asyncio.Future[None]]] = {}
+
+    @abstractmethod
+    def post(self, letter: Letter) -> None:
+        """Send a letter on its way; never waits."""
+
+    @abstractmethod
+    def note(self, note: UpNote) -> None:
+        """Send a note on its way."""
+
+    @abstractmethod
+    async def custody(self) -> None:
+        """Return when what was posted may be called accepted; see `Ref.tell`."""
+
+    @abstractmethod
+    async def command(self, do: str, arguments: dict[str, Any]) -> Any:
+        """Have the supervisor do something with an agent; raises what it answers."""
+
+    def chain(self) -> tuple[str, ...]:
+        """The agents that wait for what an ask from here will bring."""
+        return ()
+
+    async def tell(self, to: str, message: Any, *, priority: int = DEFAULT_PRIORITY) -> None:
+        if self._full and to in self._full and to != self.name:
+            await self.wait_room(to)
+        cls = type(message)
+        kind = _kinds.get(cls) or _kind(cls)
+        if priority not in PRIORITIES:
+            raise BadMessage(f"priority {priority!r}; it goes from 1 (urgent) to 5", field="priority")
+        self.post(Letter(TELL, 0, to, "", kind.id, encode(message), priority))
+        await self.custody()
+
+    async def ask(
+        self, to: str, message: Any, *, timeout: float, priority: int = DEFAULT_PRIORITY, when_down: WhenDown = "wait"
+    ) -> Any:
+        cls = type(message)
+        kind = _kinds.get(cls) or _kind(cls)
+        flags = FAIL_WHEN_DOWN if when_down == "fail" else 0
+        return await self.ask_raw(
+            to, kind.id, encode(message), kind.decode_reply, timeout=timeout, priority=priority, flags=flags
+        )
+
+    async def ask_raw(
+        self, to: str, kind: str, payload: bytes, decode_reply: Callable[[Any], Any], *, timeout: float, priority: int, flags: int
+    ) -> Any:
+        if priority not in PRIORITIES:
+            raise BadMessage(f"priority {priority!r}; it goes from 1 (urgent) to 5", field="priority")
+        deadline = now_ns() + int(timeout * SECOND_NS)
+        if self._full and to in self._full:
+            await self.wait_room(to, min(timeout, ROOM_TIMEOUT))
+        number, answer = self.expect(decode_reply)
+        timer = asyncio.get_running_loop().call_later(timeout, self._timed_out, number, to, timeout)
+        try:
+            self.post(Letter(ASK, number, to, "", kind, payload, priority, deadline, flags, 0, self.chain()))
+            return await answer
+        except asyncio.CancelledError:
+            if number in self._asks:
+                self.note(Forget(number))
+            raise
+        finally:
+            timer.cancel()
+            self._asks.pop(number, None)
+
+    def expect(self, decode_reply: Callable[[Any], Any] = _PLAIN.decode_reply) -> tuple[int, asyncio.Future[Any]]:
+        """A new number, and the answer that will come under it."""
+        number = self._next
+        self._next = number + 1
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._asks[number] = (answer, decode_reply)
+        return number, answer
+
+    def replied(self, letter: Letter) -> None:
+        """A reply or failure came in; one that nobody waits for any more is dropped."""
+        entry = self._asks.pop(letter.id, None)
+        if entry is None:
+            return
+        answer, decode_reply = entry
+        if answer.done():
+            return
+        if letter.kind == FAILURE:
+            answer.set_exception(decode(letter.payload, Failure).error())
+            return
+        try:
+            answer.set_result(decode_reply(letter.payload))
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with the reply belongs to who asked for it
+            answer.set_exception(BadMessage(f"the reply is not of the type that the request names: {error}"))
+
+    def noted(self, note: Full | Room) -> None:
+        """A mailbox that we feed has filled up, or has room again."""
+        if type(note) is Full:
+            if note.name not in self._full:
+                self._full[note.name] = (note.reject, asyncio.get_running_loop().create_future())
+        elif (entry := self._full.pop(note.name, None)) is not None and not entry[1].done():
+            entry[1].set_result(None)
+
+    async def wait_room(self, to: str, timeout: float = ROOM_TIMEOUT) -> None:
+        """Wait until the mailbox has room. Raises MailboxFull by its policy or after the timeout."""
+        until = asyncio.get_running_loop().time() + timeout
+        while to in self._full:
+            reject, room = self._full[to]
+            if reject:
+                raise MailboxFull(
+                    f"the mailbox of {to!r} is full and its overflow policy is to reject. `actorsys ps` shows its depth."
+                )
+            try:
+                async with asyncio.timeout_at(until):
+                    await asyncio.shield(room)
+            except TimeoutError:
+                raise MailboxFull(
+                    f"the mailbox of {to!r} had no room for {format_seconds(timeout)}. It handles less than it is sent: "
+                    "raise its mailbox.size, add replicas, or send less."
+                ) from None
+
+    def _timed_out(self, number: int, to: str, timeout: float) -> None:
+        entry = self._asks.pop(number, None)
+        if entry is not None and not entry[0].done():
+            entry[0].set_exception(
+                AskTimeout(f"{to!r} did not answer within {format_seconds(timeout)}; its handler may still run or have run.")
+            )
