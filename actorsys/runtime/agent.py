@@ -1,0 +1,116 @@
+"""The class that users write: an agent with handlers, state and a mailbox, alone in its own process."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from ..errors import ActorError
+from ..mailbox.outbox import packed
+from ..mailbox.ref import Ref
+from ..messages import Event, Message, Request
+from .handlers import Handler, collect
+from .state import State
+from .timers import Timer
+
+if TYPE_CHECKING:
+    from ..memory.base import Memory
+    from .loop import Runtime
+
+
+class Agent:
+    """Subclass it, mark handlers with `@on`, and spawn it; the constructor takes the `args` of its table in agents.toml.
+
+    An instance lives in a process of its own, one incarnation of the agent. It handles one message at a time, unless
+    `concurrency` says more. An exception in a handler goes to whoever asked; when nobody did, the agent crashes and is restarted.
+
+    >>> class Echo(Agent):
+    ...     async def receive(self, message):
+    ...         return message.payload
+    """
+
+    __handlers__: ClassVar[dict[str, Handler]] = {}
+    __runtime: Runtime | None = None
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        cls.__handlers__ = collect(cls)
+
+    # --- for subclasses to override
+
+    async def on_start(self) -> None:
+        """Called once per incarnation, state already restored; the agent is ready, and gets mail, when this returns."""
+
+    async def on_stop(self, reason: str) -> None:
+        """Called before an ordered end, within `stop_timeout`. Not called after a crash or a kill."""
+
+    async def receive(self, message: Message) -> Any:
+        """Called with whatever no handler takes; what it returns is the reply to an ask."""
+        raise NotImplementedError  # never reached: without an override the runtime answers BadMessage
+
+    # --- to use
+
+    @property
+    def name(self) -> str:
+        """As others address it: "counter", or "counter/1" when it is one of several replicas."""
+        return self._runtime.name
+
+    @property
+    def state(self) -> State:
+        """A mapping that commits together with each message and rolls back with a failing one."""
+        return self._runtime.state
+
+    @property
+    def memory(self) -> Memory:
+        """The raw backend of the state."""
+        return self._runtime.memory
+
+    @property
+    def log(self) -> logging.Logger:
+        """A standard logger; its lines show up in the supervisor's output under the agent's name."""
+        return self._runtime.log
+
+    @property
+    def sender(self) -> Ref | None:
+        """Who sent the message being handled, if an agent of this node did."""
+        return self._runtime.sender()
+
+    @property
+    def message(self) -> Message | None:
+        """The message being handled, with its id, priority and metadata."""
+        return self._runtime.message()
+
+    def agent(self, name: str) -> Ref:
+        """A handle of another agent; it need not exist yet."""
+        return Ref(name, self._runtime)
+
+    def every(self, seconds: float, message: Event | Request[Any] | Any) -> Timer:
+        """Send this agent a message each `seconds`, the first one after `seconds`; at most one is pending at a time.
+
+        The timer is gone with the process: set it in `on_start`. Its `cancel()` ends it earlier.
+        """
+        return self._runtime.timers.start(seconds, *packed(message), repeat=True)
+
+    def after(self, seconds: float, message: Event | Request[Any] | Any) -> Timer:
+        """Send this agent a message once, `seconds` from now, unless its process ends before."""
+        return self._runtime.timers.start(seconds, *packed(message), repeat=False)
+
+    async def stop(self, reason: str = "normal") -> None:
+        """End this agent, normally, once the current handler is done."""
+        self._runtime.stop(reason)
+
+    @property
+    def _runtime(self) -> Runtime:
+        if self.__runtime is None:
+            raise ActorError(
+                f"{type(self).__name__} is not running: an agent works in its own process; spawn it with a Supervisor"
+            )
+        return self.__runtime
+
+    @classmethod
+    def _born(cls, runtime: Runtime, args: dict[str, Any]) -> Self:
+        """An instance whose constructor may already use its name, state and log."""
+        agent = cls.__new__(cls)
+        agent.__runtime = runtime
+        agent.__init__(**args)  # type: ignore[misc]  # the subclass decides its own keywords
+        return agent

@@ -1,0 +1,246 @@
+"""The life of an agent's process, from the launcher's call to its exit code."""
+
+import asyncio
+import importlib
+import inspect
+import json
+import logging
+import sys
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ..errors import BadMessage, ConfigError
+from ..mailbox import ref as refs
+from ..mailbox.letter import (
+    FAILURE,
+    REPLY,
+    Cancel,
+    Crashed,
+    Frame,
+    Full,
+    Note,
+    Ping,
+    Pong,
+    Ready,
+    Room,
+    Show,
+    Snapshot,
+    Stop,
+    Stopped,
+)
+from ..mailbox.pipe import Pipe
+from ..memory.base import create
+from ..messages import Failure
+from ..spec import Assignment
+from .agent import Agent
+from .loop import Crash, Route, Runtime, routes
+
+if TYPE_CHECKING:
+    from .remote import Remote
+
+RECORD = "\x1e"  # starts a line of output that is a log record, as in RFC 7464
+
+
+class _Formatter(logging.Formatter):
+    """One JSON line a record, so that the supervisor can tell log records from what an agent prints."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = record.getMessage()
+        if record.exc_info:
+            text += "\n" + self.formatException(record.exc_info)
+        return RECORD + json.dumps({"level": record.levelno, "logger": record.name, "text": text})
+
+
+def load_class(path: str) -> type[Agent]:
+    """Import "module:Class". Raises ConfigError when it is no agent class."""
+    module_name, _, qualname = path.partition(":")
+    found: Any = sys.modules.get("__mp_main__") if module_name == "__main__" else importlib.import_module(module_name)
+    for part in qualname.split("."):
+        found = getattr(found, part, None)
+    if not (isinstance(found, type) and issubclass(found, Agent)):
+        raise ConfigError(
+            f"{path} is no agent class: " + ("there is no such name" if found is None else "it must subclass Agent")
+        )
+    return found
+
+
+def check_args(cls: type[Agent], args: dict[str, Any]) -> None:
+    """Raises ConfigError when the constructor does not take these keyword arguments."""
+    try:
+        inspect.signature(cls).bind(**args)
+    except TypeError as error:
+        raise ConfigError(f"{cls.__name__}: {error}; `args` are the keyword arguments of its __init__", where="args") from error
+
+
+def check(argument: bytes) -> dict[str, str]:
+    """Called in a throwaway process: what is wrong with these agents, by name. `argument` is msgpack of {name: (path, args)}."""
+    wrong = {}
+    for name, (path, args) in msgspec.msgpack.decode(argument, type=dict[str, tuple[str, dict[str, Any]]]).items():
+        try:
+            check_args(load_class(path), args)
+        except Exception as error:  # noqa: BLE001 - a module may raise anything when it is imported
+            wrong[name] = str(error)
+    return wrong
+
+
+def main(payload: bytes, connection: Connection) -> int:
+    """The entry that the launcher calls in a new process; returns its exit code."""
+    assignment = msgspec.msgpack.decode(payload, type=Assignment)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter())
+    logging.basicConfig(level=assignment.log_level, handlers=[handler], force=True)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_Life(assignment, connection).run())
+
+
+def _loop_factory() -> Any:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+class _Life:
+    """Start, serve, end."""
+
+    def __init__(self, assignment: Assignment, connection: Connection) -> None:
+        self._assignment = assignment
+        self._connection = connection
+        self._runtime: Runtime | None = None
+        self._stop: asyncio.Future[Stop | None]
+
+    async def run(self) -> int:
+        self._stop = asyncio.get_running_loop().create_future()
+        pipe = Pipe(self._connection, self._frames, self._ended)
+        try:
+            last = await self._live(pipe)
+        except Crash as crash:
+            last = Crashed(crash.failure)
+        if last is not None:
+            pipe.send(Frame(notes=[last]))
+            pipe.write_rest()
+        pipe.close()
+        return 0 if isinstance(last, Stopped) else 1
+
+    async def _live(self, pipe: Pipe) -> Stopped | Crashed | None:
+        """From start to end; None when the supervisor is gone."""
+        starting = asyncio.ensure_future(self._start(pipe))
+        waits: set[asyncio.Future[Any]] = {starting, self._stop}
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():  # told to stop before it was ready
+            starting.cancel()
+            await asyncio.wait({starting})
+            return Stopped()
+        try:
+            agent, runtime = starting.result()
+        except Exception as error:
+            logging.getLogger(self._assignment.shown).debug("on_start failed", exc_info=error)
+            return Crashed(Failure.of(error), starting=True)
+        pipe.send(Frame(notes=[Ready()]))
+        cls = type(agent)
+        receive = Route(agent.receive, dict, dict, inspect.iscoroutinefunction(cls.receive))
+        remote = await self._connect(runtime)
+        runtime.serve(routes(agent, cls.__handlers__), receive if cls.receive is not Agent.receive else None)
+        try:
+            return await self._until_end(agent, runtime)
+        finally:
+            await runtime.sending.drain()
+            if remote is not None:
+                await remote.close(self._assignment.stop_timeout / 4)
+            await runtime.memory.close()
+
+    async def _start(self, pipe: Pipe) -> tuple[Agent, Runtime]:
+        assignment = self._assignment
+        cls = load_class(assignment.type)
+        check_args(cls, assignment.args)
+        memory = create(assignment.memory, assignment.name, Path(assignment.state_dir))
+        restored = await memory.open(assignment.run)
+        self._runtime = refs.home = runtime = Runtime(assignment, pipe, memory, restored)
+        agent = cls._born(runtime, assignment.args)
+        await agent.on_start()
+        await runtime.state.commit()
+        return agent, runtime
+
+    async def _connect(self, runtime: Runtime) -> "Remote | None":
+        """Open the agent's NATS connection, in the background."""
+        if self._assignment.nats is None:
+            return None
+        from .remote import Remote  # an agent without NATS does without its client, too
+
+        remote = Remote(runtime, self._assignment.nats)
+        runtime.remote_reply = remote.answer
+        await remote.start()
+        return remote
+
+    async def _until_end(self, agent: Agent, runtime: Runtime) -> Stopped | Crashed | None:
+        waits: set[asyncio.Future[Any]] = {self._stop, runtime.ending, runtime.sending.failure}
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        by_itself = False
+        timeout = self._assignment.stop_timeout
+        if runtime.sending.failure.done():
+            return Crashed(Failure.of(runtime.sending.failure.result()))
+        if self._stop.done():
+            stop = self._stop.result()
+            if stop is None:
+                return None
+            reason, timeout = stop.reason, stop.timeout
+        else:
+            ending = runtime.ending.result()
+            if isinstance(ending, Crash):
+                await runtime.quiesce(0)
+                return Crashed(ending.failure)
+            reason, by_itself = ending, True
+        await runtime.quiesce(timeout / 2)
+        try:
+            await agent.on_stop(reason)
+            await runtime.state.commit()
+        except Exception as error:  # noqa: BLE001 - it is the user's code, and its traceback goes to `why`
+            return Crashed(Failure.of(error))
+        return Stopped(by_itself=by_itself)
+
+    # --- the pipe
+
+    def _frames(self, frames: list[Frame]) -> None:
+        runtime = self._runtime
+        for frame in frames:
+            for note in frame.notes:
+                self._noted(note)
+            if runtime is None:  # not born yet; no mail comes before it is ready
+                continue
+            if frame.acks:
+                runtime.sending.confirmed(frame.acks)
+            for letter in frame.letters:
+                if letter.kind in (REPLY, FAILURE):
+                    runtime.replied(letter)
+                else:
+                    runtime.deliver(letter)
+
+    def _noted(self, note: Note) -> None:
+        runtime = self._runtime
+        match note:
+            case Stop():
+                if not self._stop.done():
+                    self._stop.set_result(note)
+            case Ping():
+                self._send(Pong(note.id))
+            case Show() if runtime is not None:
+                self._send(Snapshot(note.id, runtime.state.snapshot()))
+            case Full() | Room() if runtime is not None:
+                runtime.noted(note)
+            case Cancel() if runtime is not None:
+                runtime.cancel(note.id)
+            case _:
+                logging.getLogger(self._assignment.shown).debug("unexpected %r", note)
+
+    def _send(self, note: Pong | Snapshot) -> None:
+        if self._runtime is not None:
+            self._runtime.pipe.send(Frame(notes=[note]))
+
+    def _ended(self, error: BadMessage | None) -> None:
+        """The supervisor has gone, or talks nonsense: without it nothing here can be kept."""
+        if not self._stop.done():
+            self._stop.set_result(None)

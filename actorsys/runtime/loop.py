@@ -1,0 +1,321 @@
+"""The loop inside an agent's process: letters in, handlers run, one frame out.
+
+A handler that does not wait commits or vanishes as a whole: what it sent leaves in the frame that acknowledges its message. When a
+handler waits, the loop turns, and the flush that was scheduled sends what there is so far.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from msgspec import Struct
+
+from ..clock import now_ns, wall
+from ..errors import AskCycle, BadMessage
+from ..mailbox.codec import DECODE_ERRORS, NONE, bad_message, convert, decode, decoder, encode
+from ..mailbox.letter import ASK, FAILURE, HOST, LENIENT, REMOTE, REPLY, Command, Failed, Letter, UpNote
+from ..mailbox.mailbox import Lanes
+from ..mailbox.outbox import Outbox
+from ..mailbox.pipe import Pipe
+from ..mailbox.ref import Ref
+from ..memory.base import Memory, Restored
+from ..messages import Failure, Message
+from ..names import nearest
+from ..spec import Assignment
+from ..units import SECOND_NS
+from .context import Delivery, current
+from .handlers import Handler
+from .sending import Sending
+from .state import State
+from .timers import Timers
+
+FLUSH_ACKS = 64  # acknowledge at least every so many letters, so that the next ones are on their way meanwhile
+TURN_SECONDS = 0.005  # handlers that never wait still let the loop turn this often
+
+
+class Crash(Exception):
+    """The agent must end because of `failure`."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+class Route(Struct, frozen=True):
+    """How a message reaches its handler."""
+
+    call: Callable[[Any], Any]
+    type: type
+    decode: Callable[[Any], Any]
+    is_async: bool
+    in_thread: bool = False
+
+
+class Runtime(Outbox):
+    """One incarnation of one agent: its mail, its state, and the handler that runs."""
+
+    def __init__(self, assignment: Assignment, pipe: Pipe, memory: Memory, restored: Restored) -> None:
+        super().__init__(assignment.shown, first_number=assignment.incarnation << 32 | 1)
+        self.assignment = assignment
+        self.pipe = pipe
+        self.memory = memory
+        self.log = logging.getLogger(assignment.shown)
+        self.state = State(restored.values, self._commit_state)
+        self.sending = Sending(pipe, memory, assignment.run, assignment.incarnation << 32 | 1, restored.frames)
+        self.ending: asyncio.Future[str | Crash] = asyncio.get_running_loop().create_future()
+        self.remote_reply: Callable[[Letter, Any, Failure | None], Awaitable[None]] | None = None
+        self.timers = Timers(assignment.name, assignment.incarnation, lambda letter: self.sending.post(letter, None))
+        self._routes: dict[str, Route] = {}
+        self._rest: Route | None = None
+        self._queue = Lanes()
+        self._idle: deque[asyncio.Future[None]] = deque()
+        self._workers: list[asyncio.Task[None]] = []
+        self._is_stopping = False
+
+    # --- the caller's side
+
+    def post(self, letter: Letter) -> None:
+        self.sending.post(letter, current.get())
+
+    def note(self, note: UpNote) -> None:
+        self.sending.note(note)
+
+    async def custody(self) -> None:
+        await self.sending.custody(current.get())
+
+    async def command(self, do: str, arguments: dict[str, Any]) -> Any:
+        number, answer = self.expect()
+        self.note(Command(number, do, arguments))
+        return await answer
+
+    def chain(self) -> tuple[str, ...]:
+        delivery = current.get()
+        return (*delivery.letter.chain, self.name) if delivery is not None and delivery.is_open else ()
+
+    def sender(self) -> Ref | None:
+        delivery = current.get()
+        if delivery is None or delivery.letter.sender == HOST or delivery.letter.flags & REMOTE:
+            return None
+        return Ref(delivery.letter.sender, self)
+
+    def message(self) -> Message | None:
+        delivery = current.get()
+        return None if delivery is None else self._as_message(delivery.letter, None)
+
+    def stop(self, reason: str) -> None:
+        if not self.ending.done():
+            self.ending.set_result(reason)
+
+    async def _commit_state(self) -> None:
+        changes = self.state.collect()
+        if changes:
+            await self.sending.commit(changes)
+
+    # --- letters in
+
+    def serve(self, routes: dict[str, Route], rest: Route | None) -> None:
+        """Begin to handle letters: each by the route of its type, others by `rest`."""
+        self._routes, self._rest = routes, rest
+        for _ in range(self.assignment.concurrency):
+            worker = asyncio.ensure_future(self._work())
+            worker.add_done_callback(self._worked)
+            self._workers.append(worker)
+
+    def deliver(self, letter: Letter) -> None:
+        """A letter came in: queue it, or answer at once that it waits for itself."""
+        if letter.chain and self.name in letter.chain and len(self.sending.open) >= self.assignment.concurrency:
+            chain = [*letter.chain, self.name]
+            error = AskCycle(f"{' -> '.join(chain)}: each waits for the next, so none can answer.", chain=chain)
+            self.sending.refuse(letter, Failure.of(error, with_traceback=False))
+            return
+        self._queue.put(letter)
+        while self._idle:
+            idle = self._idle.popleft()
+            if not idle.done():
+                idle.set_result(None)
+                break
+
+    def cancel(self, number: int) -> None:
+        """Whoever asked is gone: stop the handler of that letter."""
+        delivery = self.sending.open.get(number)
+        if delivery is not None:
+            delivery.is_cancelled = True
+            delivery.worker.cancel()
+
+    async def quiesce(self, timeout: float) -> None:
+        """Take no more letters; give running handlers `timeout` seconds, then cancel them: their messages stay in custody."""
+        self._is_stopping = True
+        self.timers.close()
+        for idle in self._idle:
+            if not idle.done():
+                idle.set_result(None)
+        if self._workers:
+            await asyncio.wait(self._workers, timeout=timeout)
+            for worker in self._workers:
+                worker.cancel()
+            await asyncio.gather(*self._workers, return_exceptions=True)
+
+    async def _work(self) -> None:
+        worker = asyncio.current_task()
+        assert worker is not None
+        loop = asyncio.get_running_loop()
+        queue, sending = self._queue, self.sending
+        turned = time.monotonic()
+        while not self._is_stopping:
+            if not queue:
+                sending.flush()
+                idle = loop.create_future()
+                self._idle.append(idle)
+                await idle
+                turned = time.monotonic()
+                continue
+            await self._handle(queue.take(), worker)
+            if sending.ack_count >= FLUSH_ACKS:
+                sending.flush()
+            if time.monotonic() - turned > TURN_SECONDS:
+                await asyncio.sleep(0)
+                turned = time.monotonic()
+        sending.flush()
+
+    def _worked(self, worker: "asyncio.Task[None]") -> None:
+        if worker.cancelled() or (self._is_stopping and worker.exception() is None):
+            return
+        error = worker.exception()
+        if error is not None and not self.ending.done():
+            self.ending.set_result(error if isinstance(error, Crash) else Crash(Failure.of(error)))
+
+    async def _handle(self, letter: Letter, worker: "asyncio.Task[Any]") -> None:
+        sending = self.sending
+        if letter.deadline and letter.deadline <= now_ns():
+            sending.skip(letter)
+            return
+        if sending.is_stored(letter.id):
+            return
+        if letter.headers is not None and not self.timers.takes(letter.headers):
+            sending.skip(letter)
+            return
+        try:
+            route, message = self._read(letter)
+        except BadMessage as error:
+            self.log.warning("%s", error)
+            sending.refuse(letter, failure := Failure.of(error, with_traceback=False))
+            await self._answer_remote(letter, None, failure)
+            return
+        delivery = Delivery(letter, worker)
+        sending.open[letter.id] = delivery
+        current.set(delivery)
+        try:
+            if route.is_async:
+                result = await route.call(message)
+            elif route.in_thread:
+                result = await asyncio.to_thread(route.call, message)
+            else:
+                result = route.call(message)
+            changes = self.state.collect()
+            if letter.kind == ASK:
+                payload = NONE if result is None else encode(result)
+                sending.finish(delivery, changes, Letter(REPLY, letter.id, "", "", "", payload))
+            else:
+                sending.finish(delivery, changes)
+        except Exception as error:  # noqa: BLE001 - it is the user's code: `_failed` passes it on
+            await self._failed(delivery, error)
+        except asyncio.CancelledError:
+            self.state.roll_back()
+            delivery.sends.clear()
+            if not delivery.is_cancelled:  # the process is about to end: the message stays in custody
+                delivery.is_open = False
+                del sending.open[letter.id]
+                raise
+            worker.uncancel()
+            sending.finish(delivery, {})
+        except BaseException:  # SystemExit: nothing of this message may leave
+            delivery.sends.clear()
+            raise
+        else:
+            await self._answer_remote(letter, result, None)
+        finally:
+            current.set(None)
+
+    async def _failed(self, delivery: Delivery, error: Exception) -> None:
+        """Errors go to whoever can act (G4)."""
+        letter = delivery.letter
+        self.state.roll_back()
+        delivery.sends.clear()
+        failure = Failure.of(error)
+        if letter.kind == ASK:
+            self.sending.finish(delivery, {}, Letter(FAILURE, letter.id, "", "", "", encode(failure)))
+        else:
+            self.sending.finish(delivery, {}, failure=Failed(letter.id, failure))
+        await self._answer_remote(letter, None, failure)
+        on_error = self.assignment.on_error
+        if on_error == "restart" or (on_error == "auto" and letter.kind != ASK and not letter.flags & REMOTE):
+            raise Crash(failure) from error
+        self.log.warning("%s from %s failed", letter.type or "a message", letter.sender, exc_info=error)
+        if on_error == "stop":
+            self.stop("normal")
+
+    async def _answer_remote(self, letter: Letter, result: Any, failure: Failure | None) -> None:
+        if letter.headers is not None and self.remote_reply is not None:
+            await self.remote_reply(letter, result, failure)
+
+    def _read(self, letter: Letter) -> tuple[Route, Any]:
+        """Find the handler of a letter and decode its message for it. Raises BadMessage."""
+        route = self._routes.get(letter.type)
+        if route is not None:
+            if letter.flags & LENIENT:
+                return route, convert(decode(letter.payload), route.type, lenient=True)
+            try:
+                return route, route.decode(letter.payload)
+            except DECODE_ERRORS as error:
+                raise bad_message(error, route.type.__name__) from error
+        payload = decode(letter.payload)
+        if not letter.type and isinstance(payload, dict):
+            route = self._routes.get(kind) if isinstance(kind := payload.get("type"), str) else None
+            if route is not None:
+                fields = {name: value for name, value in payload.items() if name != "type"}
+                return route, convert(fields, route.type, lenient=bool(letter.flags & LENIENT))
+        if self._rest is not None:
+            return self._rest, self._as_message(letter, payload)
+        names = sorted({route.type.__name__ for route in self._routes.values()})
+        what = letter.type.rpartition(":")[2] or "a message without a type"
+        near = nearest(what, names)
+        raise BadMessage(
+            f"{self.name!r} takes no {what}"
+            + (f"; did you mean {near}?" if near else f"; it takes {', '.join(names) or 'nothing'}."),
+            field="type",
+        )
+
+    def _as_message(self, letter: Letter, payload: Any) -> Message:
+        headers = letter.headers or {}
+        return Message(
+            id=headers.get("message_id") or f"{self.assignment.run}.{letter.id}",
+            sender=letter.sender,
+            to=self.name,
+            type=letter.type or (payload.get("type", "") if isinstance(payload, dict) else ""),
+            payload=payload,
+            metadata=headers.get("metadata") or {},
+            timestamp=headers.get("timestamp") or wall(),
+            in_reply_to=headers.get("in_reply_to"),
+            priority=letter.priority,
+            deadline=(letter.deadline - now_ns()) / SECOND_NS if letter.deadline else None,
+        )
+
+
+def routes(agent: Any, handlers: dict[str, Handler]) -> dict[str, Route]:
+    """The way to each handler, by type id and, where it is no other's, by the bare class name."""
+    table: dict[str, Route] = {}
+    ambiguous: set[str] = set()
+    for key, handler in handlers.items():
+        table[key] = route = Route(
+            getattr(agent, handler.name), handler.type, decoder(handler.type), handler.is_async, handler.in_thread
+        )
+        short = handler.type.__name__
+        if short in table:
+            ambiguous.add(short)
+        table[short] = route
+    for short in ambiguous:
+        del table[short]
+    return table
