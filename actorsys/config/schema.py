@@ -1,0 +1,177 @@
+"""From tables to specs: what may stand in agents.toml, and in the options of `Supervisor.spawn`.
+
+Nothing is read from disk or from the environment here; `load` does that. All problems are found, not only the first.
+"""
+
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+from msgspec import Struct
+
+from ..names import NAME_RULE, is_name, token
+from ..spec import AgentSpec, LlmSpec, NatsSpec, SupervisorSpec
+from .expand import expand
+from .fit import build, fit, merge
+from .locate import Key
+from .problems import Problem, config_error, hint, shown
+
+TABLES = ("supervisor", "nats", "llm", "defaults", "agents")
+LLM_TWINS = {"LLM_PROVIDER": "provider", "LLM_MODEL": "model", "LLM_MAX_TOKENS": "max_tokens", "LLM_TIMEOUT_SECONDS": "timeout"}
+_MISSING_TYPE = 'missing; write the class as "module:Class"'
+
+
+class Config(Struct, frozen=True, kw_only=True):
+    """A whole agents.toml. `environ` is what its env_file adds to the environment of the agents."""
+
+    supervisor: SupervisorSpec = SupervisorSpec()
+    nats: NatsSpec = NatsSpec()
+    llm: dict[str, LlmSpec]
+    agents: dict[str, AgentSpec]
+    path: str | None = None
+    environ: dict[str, str] = {}
+
+
+def agent_spec(name: str, table: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> AgentSpec:
+    """The spec of one agent from the keys of its table; the same keys are the options of `Supervisor.spawn`.
+
+    Durations and sizes are text or numbers. Raises ConfigError with one line for each wrong key.
+
+    >>> agent_spec("counter", {"type": "shop:Counter", "restart": {"backoff": "1s"}}).restart.backoff
+    1.0
+    """
+    problems: list[Problem] = []
+    below = _agent_values(defaults or {}, ("defaults",), problems)
+    values = _agent(name, table, (name,), below, problems)
+    if problems:
+        raise config_error(problems)
+    return build(AgentSpec, {"name": name, **values})
+
+
+def supervisor_spec(table: Mapping[str, Any]) -> SupervisorSpec:
+    """The spec of a supervisor from the keys of [supervisor]. Raises ConfigError with one line for each wrong key."""
+    problems: list[Problem] = []
+    values = fit(table, SupervisorSpec, ("supervisor",), problems)
+    if problems:
+        raise config_error(problems)
+    return build(SupervisorSpec, values)
+
+
+def read(
+    tables: Mapping[str, Any],
+    *,
+    toml: str = "",
+    file: str = "",
+    path: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    added: Mapping[str, str] | None = None,
+    name: str = "actorsys",
+) -> Config:
+    """The whole configuration.
+
+    `toml` is the text the tables come from and `file` its name in error lines; `environ` is what `${VAR}` sees and `added` the part
+    of it that the env_file brought; `name` is the supervisor's, when [supervisor] has none.
+
+    Raises ConfigError with one line for each problem, in the order of the file.
+    """
+    environ = environ or {}
+    problems: list[Problem] = []
+    tables = expand(tables, environ, (), problems)
+    problems.extend(Problem((key,), f"unknown table{hint(key, TABLES)}") for key in tables if key not in TABLES)
+    supervisor = fit(tables.get("supervisor", {}), SupervisorSpec, ("supervisor",), problems)
+    nats = fit(tables.get("nats", {}), NatsSpec, ("nats",), problems)
+    url = nats.setdefault("url", environ.get("NATS_URL", ""))
+    if nats.get("mode") == "external" and not url:
+        problems.append(Problem(("nats", "mode"), '"external" needs a url, or NATS_URL in the environment'))
+    llm = _llm(tables.get("llm", {}), environ, problems)
+    defaults = _agent_values(tables.get("defaults", {}), ("defaults",), problems)
+    agents = {
+        key: _agent(key, table, ("agents", key), defaults, problems)
+        for key, table in _named(tables.get("agents", {}), ("agents",), problems)
+    }
+    problems.extend(_crossings(agents, llm))
+    if problems:
+        raise config_error(problems, file=file, toml=toml)
+    return Config(
+        supervisor=build(SupervisorSpec, {"name": name, **supervisor}),
+        nats=build(NatsSpec, nats),
+        llm={key: build(LlmSpec, values) for key, values in llm.items()},
+        agents={key: build(AgentSpec, {"name": key, **values}) for key, values in agents.items()},
+        path=path,
+        environ=dict(added or {}),
+    )
+
+
+def _named(tables: Any, at: Key, problems: list[Problem]) -> Iterator[tuple[str, Any]]:
+    """The tables whose keys are names, as far as they are."""
+    if not isinstance(tables, Mapping):
+        problems.append(Problem(at, f"expected tables, got {shown(tables)}"))
+        return
+    for key, table in tables.items():
+        if is_name(key):
+            yield key, table
+        else:
+            problems.append(Problem((*at, key), f"not a name: {NAME_RULE}"))
+
+
+def _llm(tables: Any, environ: Mapping[str, str], problems: list[Problem]) -> dict[str, dict[str, Any]]:
+    """The [llm] tables; the environment overrides `default`, and only that."""
+    llm = {
+        "default": {},
+        **{key: fit(table, LlmSpec, ("llm", key), problems) for key, table in _named(tables, ("llm",), problems)},
+    }
+    for variable, key in LLM_TWINS.items():
+        if text := environ.get(variable, "").strip():
+            number = int(text) if text.isascii() and text.isdigit() and key in ("max_tokens", "timeout") else text
+            found: list[Problem] = []
+            llm["default"].update(fit({key: number}, LlmSpec, (), found))
+            problems.extend(Problem((variable,), f"{problem.text} (from the environment)") for problem in found)
+    return llm
+
+
+def _agent_values(table: Any, at: Key, problems: list[Problem]) -> dict[str, Any]:
+    return fit(table, AgentSpec, at, problems, without=("name",))
+
+
+def _agent(name: str, table: Any, at: Key, defaults: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:
+    """The values of one agent over the defaults, whose own problems are reported where they stand, once."""
+    if not is_name(name):
+        problems.append(Problem(at, f"not a name: {NAME_RULE}"))
+    values = merge(defaults, _agent_values(table, at, problems))
+    if "type" not in values and isinstance(table, Mapping) and "type" not in table:
+        problems.append(Problem((*at, "type"), _MISSING_TYPE))
+    return values
+
+
+def _crossings(agents: Mapping[str, Mapping[str, Any]], llm: Mapping[str, Any]) -> Iterator[Problem]:
+    """What is wrong between tables: names that collide, names that nobody has, agents that wait for each other."""
+    tokens: dict[str, str] = {}
+    for name, values in agents.items():
+        first = tokens.setdefault(token(name), name)
+        if first != name:
+            yield Problem(("agents", name), f'has the NATS token "{token(name)}", as "{first}" has; rename one of the two')
+        for other in values.get("depends_on", ()):
+            if other not in agents:
+                yield Problem(("agents", name, "depends_on"), f'no agent is named "{other}"{hint(other, agents)}')
+        profile = values.get("llm", "default")
+        if profile not in llm:
+            yield Problem(("agents", name, "llm"), f"there is no [llm.{profile}]{hint(profile, llm)}")
+    yield from _cycles(
+        {name: [other for other in values.get("depends_on", ()) if other in agents] for name, values in agents.items()}
+    )
+
+
+def _cycles(waits_for: dict[str, list[str]]) -> Iterator[Problem]:
+    while True:
+        try:
+            TopologicalSorter(waits_for).prepare()
+            return
+        except CycleError as error:
+            members = set(error.args[1])
+            chain = list(
+                reversed(error.args[1][1:])
+            )  # given as: each before the one that waits for it, the first again at the end
+            first = next(name for name in waits_for if name in members)
+            chain = chain[chain.index(first) :] + chain[: chain.index(first)] + [first]
+            yield Problem(("agents", first, "depends_on"), f"a cycle, nobody could start first: {' -> '.join(chain)}")
+            waits_for = {**waits_for, first: [other for other in waits_for[first] if other != chain[1]]}
