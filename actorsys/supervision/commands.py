@@ -1,0 +1,161 @@
+"""What the command line, agents and embedding code can have a supervisor do; one method for each word of the control protocol."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from ..errors import ActorError, BadMessage
+from ..mailbox.codec import convert, decoder, encode
+from ..mailbox.letter import DEFAULT_PRIORITY, HOST, LENIENT, TELL, Letter
+from ..names import did_you_mean
+from . import core as machine
+
+if TYPE_CHECKING:
+    from .supervisor import Supervisor
+
+SETTLED = {"start": ("running", "failed"), "restart": ("running", "failed"), "stop": ("stopped", "failed")}
+
+
+class Send(Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of `ask` and `tell`. `payload` is any JSON value; with `lenient` its fields are text to be converted."""
+
+    name: str
+    type: str | None = None
+    payload: Any = None
+    lenient: bool = False
+    timeout: float = 30.0
+    priority: int = DEFAULT_PRIORITY
+
+
+class Commands:
+    """Call it with a word and its arguments. Raises BadMessage for a word or arguments that do not exist, and what the word raises."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._sup = supervisor
+        self._table: dict[str, Callable[[dict[str, Any]], Any]] = {
+            "ps": self._ps,
+            "why": self._why,
+            "info": self._info,
+            "state": self._state,
+            "ask": self._ask,
+            "tell": self._tell,
+            "start": lambda args: self._control("start", args),
+            "stop": lambda args: self._control("stop", args),
+            "restart": lambda args: self._control("restart", args),
+            "kill": lambda args: self._control("kill", args),
+        }
+
+    async def __call__(self, do: str, arguments: dict[str, Any]) -> Any:
+        perform = self._table.get(do)
+        if perform is None:
+            raise BadMessage(f"no command is named {do!r}.{did_you_mean(do, self._table)}", field="do")
+        return await perform(arguments)
+
+    def ps(self, names: list[str] | None = None) -> list[dict[str, Any]]:
+        """One row for each agent, in the order of start."""
+        driver, switchboard = self._sup.driver, self._sup.mail.switchboard
+        wanted = None if names is None else {found for name in names for found in self._sup.find(name)}
+        dead = Counter(letter.to for letter in switchboard.dead_letters.values())
+        rows = []
+        for view in driver.core.children.values():
+            if wanted is None or view.name in wanted:
+                member, box = driver.members[view.name], switchboard.boxes[view.name]
+                rows.append(
+                    member.info(view, box, dead[member.name] + dead[member.spec.name] * (member.name != member.spec.name))
+                )
+        return rows
+
+    async def _ps(self, args: dict[str, Any]) -> list[dict[str, Any]]:
+        return self.ps(args.get("names"))
+
+    async def _why(self, args: dict[str, Any]) -> dict[str, Any]:
+        found = self._sup.find(_name(args))
+        return self._sup.driver.members[found[0]].why(self._sup.driver.core.view(found[0]))
+
+    async def _info(self, args: dict[str, Any]) -> Any:
+        """Of one agent when it has a name, else of the supervisor."""
+        if "name" in args:
+            return self.ps([_name(args)])[0]
+        sup = self._sup
+        import os
+
+        return {
+            "name": sup.name,
+            "pid": os.getpid(),
+            "socket": str(sup.control_path),
+            "state_dir": str(sup.state_dir),
+            "nats": sup.nats.info(),
+        }
+
+    async def _state(self, args: dict[str, Any]) -> dict[str, Any]:
+        return await self._sup.snapshot(self._sup.find(_name(args))[0])
+
+    async def _ask(self, args: dict[str, Any]) -> Any:
+        send = convert(args, Send)
+        flags = LENIENT if send.lenient else 0
+        outbox = self._sup.mail.outbox
+        return await outbox.ask_raw(
+            send.name,
+            send.type or "",
+            encode(send.payload),
+            decoder(Any),
+            timeout=send.timeout,
+            priority=send.priority,
+            flags=flags,
+        )
+
+    async def _tell(self, args: dict[str, Any]) -> None:
+        send = convert(args, Send)
+        flags = LENIENT if send.lenient else 0
+        self._sup.mail.outbox.post(
+            Letter(TELL, 0, send.name, HOST, send.type or "", encode(send.payload), send.priority, 0, flags)
+        )
+
+    async def _control(self, do: str, args: dict[str, Any]) -> list[dict[str, Any]]:
+        names = args.get("names")
+        if not isinstance(names, list) or not names:
+            raise BadMessage("`names` is a list of agents' names", field="names")
+        found = list(dict.fromkeys(member for name in names for member in self._sup.find(str(name))))
+        events: dict[str, Any] = {
+            "start": machine.StartChild,
+            "stop": machine.StopChild,
+            "restart": machine.RestartChild,
+            "kill": machine.KillChild,
+        }
+        driver = self._sup.driver
+        for name in found:
+            for rejected in driver.tell_core(events[do](name)):
+                if rejected.why not in ("already started", "not running"):
+                    raise ActorError(f"{driver.members[name].shown} cannot {do}: {rejected.why}")
+        if do in SETTLED:
+            await asyncio.gather(*(self._settle(name, SETTLED[do]) for name in found))
+        rows = []
+        for name in found:
+            if name in driver.members:
+                member = driver.members[name]
+                process = member.process
+                rows.append(
+                    {"name": member.shown, "state": driver.core.view(name).state, "pid": process.pid if process else None}
+                )
+        return rows
+
+    async def _settle(self, name: str, states: tuple[str, ...]) -> None:
+        driver = self._sup.driver
+        incarnation = driver.core.view(name).incarnation if name in driver.members else 0
+        while name in driver.members:
+            view = driver.core.view(name)
+            if view.state in states or (view.state == "backoff" and view.incarnation != incarnation):
+                return
+            await driver.changed(name)
+
+
+def _name(args: dict[str, Any]) -> str:
+    name = args.get("name")
+    if not isinstance(name, str):
+        raise BadMessage("`name` is the name of an agent", field="name")
+    return name

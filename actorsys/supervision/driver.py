@@ -1,0 +1,247 @@
+"""Performs what the supervision machine decides: launches, stops and kills processes, and feeds back what happened to them."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from ..clock import now_ns
+from ..errors import BadMessage, StartFailed
+from ..mailbox.letter import Bus, Crashed, Frame, Ready, Snapshot, Stop, Stopped
+from ..mailbox.pipe import Pipe
+from ..mailbox.switchboard import Blamed, Close, Gone, Open, Reopen, Up
+from ..messages import Failure
+from ..names import replica
+from ..process.exits import describe
+from ..process.launcher import Launcher, Order, Process
+from ..spec import AgentSpec, Assignment
+from ..units import SECOND_NS
+from . import core as machine
+from .mail import Mail
+from .member import Member
+from .output import Output
+
+log = logging.getLogger("actorsys.supervisor")
+
+ENTRY = "actorsys.runtime.child:main"
+
+
+class Driver:
+    """Owns the members: their processes, pipes and timers. No policy: that is in `core` and in the switchboard."""
+
+    def __init__(self, core: machine.Core, mail: Mail, launcher: Launcher, assign: Callable[[Member], Assignment]) -> None:
+        self.core = core
+        self.mail = mail
+        self.launcher = launcher
+        self.members: dict[str, Member] = {}
+        self.finished: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.snapshots: dict[int, asyncio.Future[bytes]] = {}
+        self._assign = assign
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._watchers: dict[str, list[asyncio.Future[None]]] = {}
+
+    # --- events in
+
+    def add(self, spec: AgentSpec, *, dynamic: bool = False) -> list[str]:
+        """Open mailboxes for all replicas of an agent and let the core start them; their names."""
+        names = [replica(spec.name, index) for index in range(spec.replicas)]
+        for name in names:
+            shown = spec.name if spec.replicas == 1 else name
+            self.members[name] = Member(name, shown, spec)
+            self.mail.handle(Open(name, spec.mailbox, (spec.name, name), shown))
+        for index, name in enumerate(names):
+            self.tell_core(machine.Add(machine.child(spec, name, replica=index, dynamic=dynamic)))
+        return names
+
+    def tell_core(self, event: machine.AnyEvent) -> list[machine.Rejected]:
+        """Feed the machine one event and do what it says; the commands it rejected."""
+        rejected: list[machine.Rejected] = []
+        for action in self.core.handle(event, now_ns()):
+            match action:
+                case machine.Launch(name, incarnation):
+                    self.members[name].expect(incarnation)
+                    self._spawn(self._launch(self.members[name], incarnation))
+                case machine.Shutdown(name, incarnation):
+                    self._ask_to_stop(self.members[name])
+                case machine.Kill(name, incarnation, why):
+                    self._kill(self.members[name], why)
+                case machine.Changed(name, state, decision):
+                    self._changed(self.members[name], state, decision)
+                case machine.Removed(name):
+                    self._removed(name)
+                case machine.Rejected():
+                    rejected.append(action)
+                case machine.Escalated(group, reason):
+                    log.error("%s gives up: %s", f"group {group}" if group else "the supervisor", reason)
+                case machine.Finished(reason):
+                    if not self.finished.done():
+                        self.finished.set_result(reason)
+        self._arm()
+        return rejected
+
+    async def changed(self, name: str) -> None:
+        """Wait until a member is in another state than now, or gone."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._watchers.setdefault(name, []).append(waiter)
+        await waiter
+
+    async def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for member in self.members.values():
+            if member.pipe is not None:
+                member.pipe.close()
+            if member.output is not None:
+                member.output.close()
+
+    # --- actions
+
+    def _arm(self) -> None:
+        """One timer, for the next moment at which time alone changes something."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        wake = self.core.next_wake()
+        if wake is not None:
+            delay = max(0, wake - now_ns()) / SECOND_NS
+            self._timer = asyncio.get_running_loop().call_later(delay, self.tell_core, machine.Tick())
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _launch(self, member: Member, incarnation: int) -> None:
+        spec = member.spec
+        try:
+            order = Order(
+                name=member.name,
+                incarnation=incarnation,
+                entry=ENTRY,
+                payload=msgspec.msgpack.encode(self._assign(member)),
+                env=spec.env,
+                how=spec.launch,
+                type=spec.type,
+            )
+            process = await self.launcher.launch(order)
+        except (StartFailed, OSError, TypeError) as error:  # TypeError: arguments that no process could be told
+            exit = member.ended(None, Failure.of(error, with_traceback=False))
+            log.error("%s: %s", member.shown, describe(exit))
+            self.tell_core(machine.LaunchFailed(member.name, incarnation))
+            return
+        self._attach(member, process)
+
+    def _attach(self, member: Member, process: Process) -> None:
+        assert process.connection is not None
+        member.process = process
+        member.output = Output(member.shown, process.output_fd)
+        member.pipe = self.mail.pipes[member.name] = Pipe(
+            process.connection,
+            lambda frames: self._frames(member, frames),
+            lambda error: self._ended(member, process, error),
+        )
+        incarnation = member.incarnation
+        process.exited.add_done_callback(lambda _: self._exited(member, incarnation, process))
+        if member.killed_for is not None:
+            process.kill()
+        elif member.is_stop_wanted:
+            self._ask_to_stop(member)
+
+    def _ask_to_stop(self, member: Member) -> None:
+        if member.pipe is None:
+            member.is_stop_wanted = True
+            return
+        member.pipe.send(Frame(notes=[Stop("shutdown", float(member.spec.stop_timeout))]))
+
+    def _kill(self, member: Member, why: Any) -> None:
+        member.killed_for = why
+        if member.process is not None:
+            member.process.kill()
+
+    def _changed(self, member: Member, state: str, decision: str) -> None:
+        if state == "failed":
+            reason = describe(member.exits[-1]) if member.exits else decision
+            self.mail.handle(Close(member.name, f"{member.shown} has failed: {reason}"))
+        elif self.mail.switchboard.boxes[member.name].closed:
+            self.mail.handle(Reopen(member.name))
+        member.decided(decision)
+        if state in ("running", "backoff", "stopped", "failed") or (state == "waiting" and member.incarnation):
+            level = logging.ERROR if state == "failed" else logging.INFO
+            pid = f", pid {member.process.pid}" if state == "running" and member.process else ""
+            log.log(level, "%s %s: %s%s", member.shown, state, decision, pid)
+        self._wake(member.name)
+
+    def _removed(self, name: str) -> None:
+        member = self.members.pop(name)
+        reason = f"{member.shown} has ended"
+        self.mail.handle(Close(name, reason, forget=True))
+        self._wake(name)
+
+    def _wake(self, name: str) -> None:
+        for waiter in self._watchers.pop(name, ()):
+            if not waiter.done():
+                waiter.set_result(None)
+
+    # --- what a process says and does
+
+    def _frames(self, member: Member, frames: list[Frame]) -> None:
+        for frame in frames:
+            for note in frame.notes:
+                match note:
+                    case Ready():
+                        member.is_ready = True
+                        self.mail.handle(Up(member.name))
+                        self.tell_core(machine.Ready(member.name, member.incarnation))
+                    case Crashed() | Stopped():
+                        member.said(note)
+                    case Bus(state):
+                        member.nats = state
+                    case Snapshot(number, state):
+                        waiter = self.snapshots.pop(number, None)
+                        if waiter is not None and not waiter.done():
+                            waiter.set_result(state)
+        self.mail.posted(member.name, frames)
+
+    def _ended(self, member: Member, process: Process, error: BadMessage | None) -> None:
+        """Its end of the pipe is closed: it is ending, or must end, because nothing it does can reach anybody."""
+        if error is not None:
+            log.error("%s sent bytes that are no frame (%s) and is replaced", member.shown, error)
+            process.kill()
+        elif member.crash is None and member.farewell is None:
+            process.kill()
+
+    def _exited(self, member: Member, incarnation: int, process: Process) -> None:
+        """The process and all it started are gone; its pipe is read to the end before anything is decided."""
+        if member.incarnation != incarnation or member.pipe is None:
+            return
+        assert member.output is not None
+        member.pipe.read_rest()
+        member.output.close()
+        member.pipe.close()
+        del self.mail.pipes[member.name]
+        process.close()
+        was_ready = member.is_ready
+        exit = member.ended(process.exited.result())
+        by_itself = member.farewell is not None and member.farewell.by_itself
+        is_its_own = exit.reason in ("killed", "exit_code", "unresponsive", "out_of_memory", "normal") and member.farewell is None
+        charge = was_ready and is_its_own and member.killed_for in (None, "unresponsive")
+        blamed = self.mail.handle(Gone(member.name, describe(exit), charge))
+        poison = self._blame(member, blamed)
+        log.log(logging.INFO if exit.reason in ("normal", "shutdown") else logging.WARNING, "%s %s", member.shown, describe(exit))
+        self.tell_core(
+            machine.Exited(member.name, incarnation, exit.reason, exit_code=exit.exit_code, ended=by_itself, poison=poison)
+        )
+
+    def _blame(self, member: Member, blamed: list[Blamed]) -> str | None:
+        if not blamed:
+            return None
+        letter = blamed[0].letter
+        what = letter.type.rpartition(":")[2] or "message"
+        member.held(f"{what} #{letter.id} from {letter.sender}, delivery {letter.deliveries}")
+        return str(letter.id)

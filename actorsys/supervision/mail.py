@@ -1,0 +1,142 @@
+"""Moves what the switchboard decides: letters and notes between pipes and the supervisor's own process."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from ..clock import now_ns
+from ..mailbox.codec import encode
+from ..mailbox.letter import FAILURE, HOST, REPLY, Command, Frame, Letter, Note, UpNote
+from ..mailbox.outbox import Outbox
+from ..mailbox.pipe import Pipe
+from ..mailbox.switchboard import Blamed, Confirm, DeadLetter, Deliver, Event, Posted, Switchboard, Tell
+from ..messages import Failure
+
+log = logging.getLogger("actorsys.supervisor")
+
+Commands = Callable[[str, dict[str, Any]], Awaitable[Any]]
+
+
+class HostOutbox(Outbox):
+    """How the supervisor's own process talks to its agents: letters go straight into custody."""
+
+    def __init__(self, mail: "Mail", commands: Commands) -> None:
+        super().__init__(HOST)
+        self._mail = mail
+        self._commands = commands
+
+    def post(self, letter: Letter) -> None:
+        if not self._mail.switchboard.knows(letter.to):
+            raise self._mail.switchboard.unknown(letter.to)
+        self._mail.handle_soon(Posted(HOST, Frame(letters=[letter])))
+
+    def note(self, note: UpNote) -> None:
+        self._mail.handle_soon(Posted(HOST, Frame(notes=[note])))
+
+    async def custody(self) -> None:
+        return None
+
+    async def command(self, do: str, arguments: dict[str, Any]) -> Any:
+        return await self._commands(do, arguments)
+
+
+class Mail:
+    """The driver of the switchboard. What it has for one pipe leaves as one frame per batch of events."""
+
+    def __init__(self, commands: Commands) -> None:
+        self.switchboard = Switchboard()
+        self.outbox = HostOutbox(self, commands)
+        self.pipes: dict[str, Pipe] = {}
+        self._commands = commands
+        self._waiting: dict[str, Frame] = {}
+        self._is_corked = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def handle(self, *batch: Event) -> list[Blamed]:
+        """Take events, send what they lead to; the letters that agents were found to die on."""
+        blamed: list[Blamed] = []
+        now = now_ns()
+        for event in batch:
+            for action in self.switchboard.handle(event, now):
+                match action:
+                    case Deliver(to, letters):
+                        if to == HOST:
+                            for letter in letters:
+                                self.outbox.replied(letter)
+                        else:
+                            self._frame(to).letters.extend(letters)
+                    case Confirm(to, number):
+                        if to != HOST:
+                            self._frame(to).acks.append(number)
+                    case Tell(to, note):
+                        if to == HOST:
+                            self.outbox.noted(note)  # type: ignore[arg-type]  # the host handles no letters that could be cancelled
+                        else:
+                            self._frame(to).notes.append(note)
+                    case Blamed():
+                        blamed.append(action)
+                    case DeadLetter():
+                        _report(action)
+        if not self._is_corked:
+            self._flush()
+        return blamed
+
+    def handle_soon(self, event: Event) -> None:
+        """Take an event of the host: sent at once if it is the first of this loop turn, together with the others if not."""
+        self.handle(event)
+        if not self._is_corked:
+            self._is_corked = True
+            asyncio.get_running_loop().call_soon(self._uncork)
+
+    def posted(self, name: str, frames: list[Frame]) -> None:
+        """Frames came in from an agent."""
+        for frame in frames:
+            for note in frame.notes:
+                if type(note) is Command:
+                    task = asyncio.ensure_future(self._obey(name, note))
+                    self._tasks.add(task)
+                    task.add_done_callback(self._tasks.discard)
+        self.handle(*[Posted(name, frame) for frame in frames])
+
+    def note(self, to: str, note: Note) -> None:
+        """Send control, at once."""
+        pipe = self.pipes.get(to)
+        if pipe is not None:
+            pipe.send(Frame(notes=[note]))  # type: ignore[list-item]
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _obey(self, name: str, command: Command) -> None:
+        try:
+            result = await self._commands(command.do, command.arguments)
+            reply = Letter(REPLY, command.id, name, "", "", encode(result))
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong belongs to the agent that asked
+            reply = Letter(FAILURE, command.id, name, "", "", encode(Failure.of(error, with_traceback=False)))
+        if name in self.pipes:
+            self.pipes[name].send(Frame(letters=[reply]))
+
+    def _frame(self, to: str) -> Frame:
+        frame = self._waiting.get(to)
+        if frame is None:
+            frame = self._waiting[to] = Frame([], [], [])
+        return frame
+
+    def _uncork(self) -> None:
+        self._is_corked = False
+        self._flush()
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, {}
+        for to, frame in waiting.items():
+            pipe = self.pipes.get(to)
+            if pipe is not None:  # an agent that is gone gets its letters again from custody
+                pipe.send(frame)
+
+
+def _report(dead: DeadLetter) -> None:
+    what = dead.type.rpartition(":")[2] or "message"
+    log.warning("dead letter: %s from %s to %s: %s", what, dead.sender or "outside", dead.to, dead.reason)

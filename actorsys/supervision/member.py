@@ -1,0 +1,155 @@
+"""One agent of this node, as its supervisor sees it: its process, its pipe, and how its past lives ended."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from typing import Any
+
+from msgspec import structs, to_builtins
+
+from ..clock import now_ns, wall
+from ..mailbox.letter import Crashed, Stopped
+from ..mailbox.mailbox import Mailbox
+from ..mailbox.pipe import Pipe
+from ..messages import Failure
+from ..process.exits import Exit, Reason, judge
+from ..process.launcher import Process, Status
+from ..spec import AgentSpec
+from ..units import SECOND_NS, format_seconds
+from .core import ChildView
+from .output import Output
+
+KEPT_EXITS = 10  # what `why` shows
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+class Member:
+    """`name` has the replica number; `shown` is what people and other agents see."""
+
+    def __init__(self, name: str, shown: str, spec: AgentSpec) -> None:
+        self.name = name
+        self.shown = shown
+        self.spec = spec
+        self.incarnation = 0
+        self.process: Process | None = None
+        self.pipe: Pipe | None = None
+        self.output: Output | None = None
+        self.is_ready = False
+        self.nats = "off"
+        self.born_ns = 0
+        self.crash: Failure | None = None
+        self.farewell: Stopped | None = None
+        self.killed_for: Reason | None = None
+        self.is_stop_wanted = False  # asked to stop while its process was still being launched
+        self.exits: deque[Exit] = deque(maxlen=KEPT_EXITS)
+        self.decisions: deque[str] = deque(maxlen=KEPT_EXITS)
+
+    def expect(self, incarnation: int) -> None:
+        """A new incarnation is being launched."""
+        self.incarnation = incarnation
+        self.process = self.pipe = self.output = None
+        self.is_ready = self.is_stop_wanted = False
+        self.crash = self.farewell = self.killed_for = None
+        self.nats = "connecting" if self.spec.nats else "off"
+        self.born_ns = now_ns()
+
+    def said(self, note: Crashed | Stopped) -> None:
+        """The last words of its process."""
+        if isinstance(note, Crashed):
+            self.crash = note.failure
+        else:
+            self.farewell = note
+
+    def ended(self, status: Status | None, failure: Failure | None = None) -> Exit:
+        """Put the end of this incarnation on record. No `status`: there never was a process, because of `failure`."""
+        code, signal = (status.exit_code, status.signal) if status else (None, None)
+        said = failure or self.crash
+        reason, detail = judge(
+            code,
+            signal,
+            said=said,
+            is_ready=self.is_ready,
+            has_stopped=self.farewell is not None,
+            killed_for=self.killed_for,
+        )
+        if reason == "shutdown" and self.farewell is not None and self.farewell.by_itself:
+            reason = "normal"
+        exit = Exit(
+            reason=reason,
+            exit_code=code,
+            signal=signal,
+            detail=detail,
+            traceback=said.traceback or None if said else None,
+            at=wall().isoformat(timespec="milliseconds"),
+            uptime_s=round((now_ns() - self.born_ns) / SECOND_NS, 3),
+            output=tuple(self.output.lines) if self.output else (),
+            incarnation=self.incarnation,
+            pid=self.process.pid if self.process else None,
+        )
+        self.exits.append(exit)
+        self.decisions.append("")
+        self.process = self.pipe = None
+        self.is_ready = False
+        self.nats = "off"
+        return exit
+
+    def held(self, message: str) -> None:
+        """It is known on which message the last incarnation died."""
+        self.exits[-1] = structs.replace(self.exits[-1], message=message)
+
+    def decided(self, decision: str) -> None:
+        """What became of the last death."""
+        if self.decisions and not self.decisions[-1]:
+            self.decisions[-1] = decision
+
+    def why(self, view: ChildView) -> dict[str, Any]:
+        """What `actorsys why` shows."""
+        exits = [{**to_builtins(exit), "decision": decision} for exit, decision in zip(self.exits, self.decisions, strict=True)]
+        return {"name": self.shown, "state": view.state, "decision": view.decision, "exits": exits}
+
+    def info(self, view: ChildView, box: Mailbox, dead_letters: int) -> dict[str, Any]:
+        """One row of `actorsys ps -o json`."""
+        last = self.exits[-1] if self.exits else None
+        running = self.process is not None
+        return {
+            "name": self.shown,
+            "type": self.spec.type,
+            "state": view.state,
+            "pid": self.process.pid if self.process else None,
+            "uptime_s": round((now_ns() - self.born_ns) / SECOND_NS, 3) if running else None,
+            "restarts": view.restarts,
+            "mailbox": box.depth,
+            "mailbox_size": box.spec.size,
+            "in_flight": len(box.out),
+            "handled": box.handled,
+            "failed": box.failed,
+            "dead_letters": dead_letters,
+            "rss_bytes": rss_bytes(self.process.pid) if self.process else None,
+            "nats": self.nats if running else "off",
+            "incarnation": view.incarnation,
+            "last_exit": last and {
+                "reason": last.reason, "exit_code": last.exit_code, "signal": last.signal, "at": last.at,
+                "traceback": last.traceback, "detail": last.detail,
+            },
+            "note": self._note(view),
+        }  # fmt: skip
+
+    def _note(self, view: ChildView) -> str:
+        if view.next_start_ns is not None:
+            return f"retry in {format_seconds(max(0, view.next_start_ns - now_ns()) / SECOND_NS)}"
+        return view.decision if view.state in ("failed", "waiting") else ""
+
+
+def rss_bytes(pid: int) -> int | None:
+    """The resident memory of a process, None when it is gone."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as file:
+            return int(file.read().split()[1]) * PAGE_BYTES
+    except (OSError, IndexError):
+        import psutil  # where there is no /proc
+
+        try:
+            return int(psutil.Process(pid).memory_info().rss)
+        except psutil.Error:
+            return None

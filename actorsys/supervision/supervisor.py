@@ -1,0 +1,377 @@
+"""The public face of a node: start it, spawn agents, talk to them, stop it. It never imports the agents' code."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Coroutine, Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from uuid import uuid4
+
+import msgspec
+
+from ..config.load import load
+from ..config.paths import control_socket, private_directory
+from ..config.schema import Config, agent_spec, supervisor_spec
+from ..errors import ActorError, AskTimeout, ConfigError, GuardError, StartFailed
+from ..mailbox import ref as refs
+from ..mailbox.codec import decode
+from ..mailbox.letter import Show
+from ..mailbox.ref import Ref
+from ..memory import base as memory
+from ..messages import real_module
+from ..process.launcher import Launcher, sweep
+from ..process.loading import is_loading
+from ..spec import AgentSpec, Assignment, NatsSpec
+from . import core as machine
+from .commands import Commands
+from .driver import Driver
+from .mail import Mail
+from .member import Member
+from .nats import Nats
+
+T = TypeVar("T")
+
+log = logging.getLogger("actorsys.supervisor")
+
+SNAPSHOT_TIMEOUT = 5.0  # seconds an agent gets to show its state
+SWEEP_TIMEOUT = 2.0  # seconds that the remains of a killed supervisor get to go
+
+
+class Supervisor:
+    """Runs agents, each in a process of its own, and starts them again when they die.
+
+    `async with Supervisor() as sup:` starts it and stops it with everything it started. Options are the keys of [supervisor] in
+    agents.toml; `nats` is "off", "auto", "embedded" or a URL, and defaults to NATS_URL if that is set, else to off. Without a
+    `state_dir` it uses a private temporary directory. It installs no signal handlers and touches no other child of its process.
+    """
+
+    def __init__(self, *, nats: str | None = None, state_dir: str | os.PathLike[str] | None = None, **options: Any) -> None:
+        table = {**options, "state_dir": os.fspath(state_dir)} if state_dir is not None else options
+        text = nats if nats is not None else os.environ.get("NATS_URL") or "off"
+        spec = NatsSpec(mode=text) if text in ("off", "auto", "embedded") else NatsSpec(mode="external", url=text)  # type: ignore[arg-type]
+        self._set_up(Config(supervisor=supervisor_spec(table), nats=spec, llm={}, agents={}), is_temporary=state_dir is None)
+
+    def _set_up(self, config: Config, *, is_temporary: bool) -> None:
+        self.config = config
+        self.name = config.supervisor.name
+        self.run_id = uuid4().hex[:12]
+        self.state_dir = Path(config.supervisor.state_dir).absolute()
+        self._is_temporary = is_temporary
+        self._is_started = False
+        self._is_stopped = False
+        self._exits = contextlib.AsyncExitStack()
+        self._stopping: asyncio.Task[None] | None = None
+        self._commands = Commands(self)
+        self._next_snapshot = 1
+
+    @classmethod
+    def from_toml(cls, path: str | os.PathLike[str]) -> Self:
+        """A supervisor for the agents in a file. Raises ConfigError with one line for each problem."""
+        supervisor = cls.__new__(cls)
+        supervisor._set_up(load(path), is_temporary=False)
+        return supervisor
+
+    # --- life
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Start the node and, in the background, its agents.
+
+        Raises ConfigError when a file or module is wrong, or when another supervisor uses the state directory; nothing is left then.
+        """
+        if is_loading():
+            raise GuardError(
+                "a Supervisor was started while its script is being loaded to find the agents in it. "
+                'Put the lines that start it under `if __name__ == "__main__":`.'
+            )
+        if self._is_started:
+            raise ActorError("this Supervisor was started already; make a new one")
+        self._is_started = True
+        async with contextlib.AsyncExitStack() as exits:
+            await self._start(exits)
+            self._exits = exits.pop_all()
+        self.driver.tell_core(machine.Start())
+
+    async def _start(self, exits: contextlib.AsyncExitStack) -> None:
+        config = self.config
+        self._claim_state_dir(exits)
+        folder = [str(Path(config.path).parent)] if config.path else []
+        self.launcher = Launcher(self.run_id, preload=self._preload(), path=folder)
+        exits.push_async_callback(self.launcher.close)
+        os.environ.update(config.environ)
+        await self.launcher.start()
+        await self._check_types(config.agents.values())
+        self.mail = Mail(self._commands)
+        exits.push_async_callback(self.mail.close)
+        refs.home = refs.home or self.mail.outbox
+        exits.callback(self._leave_home)
+        spec = config.supervisor
+        core = machine.Core(strategy=spec.strategy, max_restarts=spec.max_restarts, window=spec.window, seed=hash(self.run_id))
+        self.nats = Nats(config.nats, self.launcher, self.state_dir / "nats", self.name)
+        self.driver = Driver(core, self.mail, self.launcher, self._assignment)
+        exits.push_async_callback(self.driver.close)
+        exits.push_async_callback(self.nats.close)
+        await self.nats.start()
+        await self.launcher.load([agent.type for agent in config.agents.values()])
+        for agent in config.agents.values():
+            self.driver.add(agent)
+        if not self._is_temporary or config.agents:
+            await self._open_control(exits)
+
+    async def stop(self) -> None:
+        """Stop all agents in order, then everything else; nothing is left when this returns. Idempotent."""
+        if not self._is_started or self._is_stopped:
+            return
+        if self._stopping is None:
+            self._stopping = asyncio.ensure_future(self._stop())
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self) -> None:
+        if hasattr(self, "driver"):
+            self.driver.tell_core(machine.Stop())
+            await self.driver.finished
+        await self._exits.aclose()
+        self._is_stopped = True
+
+    async def wait_stopped(self) -> int:
+        """Wait until the supervisor has ended by itself or was stopped; the exit code: 0, or 1 when it gave up."""
+        reason = await asyncio.shield(self.driver.finished)
+        await self.stop()
+        return 0 if reason == "shutdown" else 1
+
+    def kill_now(self) -> None:
+        """SIGKILL everything at once, without waiting for anybody."""
+        if self._is_started and hasattr(self, "launcher"):
+            self.launcher.kill_now()
+        if self._is_temporary:
+            shutil.rmtree(self.state_dir, ignore_errors=True)
+
+    async def check(self) -> None:
+        """Whether all agent classes import and take their arguments, tried in a process that is thrown away. Raises ConfigError."""
+        folder = [str(Path(self.config.path).parent)] if self.config.path else []
+        launcher = Launcher(self.run_id, path=folder)
+        try:
+            await launcher.start()
+            self.launcher = launcher
+            await self._check_types(self.config.agents.values())
+        finally:
+            await launcher.close()
+
+    # --- agents
+
+    async def spawn(self, agent: type | str, *, name: str, **options: Any) -> Ref:
+        """Start an agent of a class, or of "module:Class"; return when it is ready.
+
+        `options` are the keys of its table in agents.toml, with the same values.
+
+        Raises ConfigError for a wrong option or a name in use, StartFailed when it does not become ready, with the traceback.
+        """
+        self._check_running()
+        table = {**options, "type": agent if isinstance(agent, str) else _path_of(agent)}
+        spec = agent_spec(name, table)
+        if self.mail.switchboard.knows(name):
+            raise ConfigError(f"{name}: an agent of that name exists already; names are unique on a node", where=name)
+        errors = await self.launcher.load([spec.type])
+        if text := errors[spec.type]:
+            last = text.strip().splitlines()[-1]
+            raise StartFailed(f"{name}: {spec.type} cannot be loaded: {last}", traceback=text)
+        for child in self.driver.add(spec, dynamic=True):
+            await self._wait_up(child)
+        return self.agent(name)
+
+    def agent(self, name: str) -> Ref:
+        """A handle of the agent of that name. Raises UnknownAgent."""
+        self._check_running()
+        if not self.mail.switchboard.knows(name):
+            raise self.mail.switchboard.unknown(name)
+        return Ref(name, self.mail.outbox)
+
+    def children(self) -> list[dict[str, Any]]:
+        """What `actorsys ps -o json` shows: one dict for each agent."""
+        self._check_running()
+        return self._commands.ps()
+
+    async def _wait_up(self, name: str) -> None:
+        member = self.driver.members[name]
+        while True:
+            view = self.driver.core.children.get(name)
+            if view is not None and view.state == "running":
+                return
+            if view is None or view.state in ("stopped", "failed") or member.exits:
+                break
+            await self.driver.changed(name)
+        if view is not None:
+            self.driver.tell_core(machine.Remove(name, force=True))
+        last = member.exits[-1] if member.exits else None
+        detail = last.detail if last and last.detail else (last.reason if last else "stopped before it was ready")
+        raise StartFailed(f"{member.shown} did not start: {detail}", traceback=last.traceback if last else None)
+
+    async def snapshot(self, name: str) -> dict[str, Any]:
+        """The stored state of one agent, from its process or, while it has none, from its backend."""
+        member = self.driver.members[name]
+        if member.pipe is None or not member.is_ready:
+            backend = memory.create(member.spec.memory, name, self._agents_dir) if ":" not in member.spec.memory else None
+            if backend is None:
+                raise ActorError(f"{member.shown} is not running and only it can read its state ({member.spec.memory})")
+            restored = await backend.open(self.run_id)
+            await backend.close()
+            return {key: decode(value) for key, value in restored.values.items()}
+        number = self._next_snapshot
+        self._next_snapshot += 1
+        waiter = self.driver.snapshots[number] = asyncio.get_running_loop().create_future()
+        self.mail.note(name, Show(number))
+        try:
+            async with asyncio.timeout(SNAPSHOT_TIMEOUT):
+                return dict(decode(await waiter))
+        except TimeoutError:
+            raise AskTimeout(
+                f"{member.shown} did not show its state within {SNAPSHOT_TIMEOUT:g} s; its event loop is busy."
+            ) from None
+        finally:
+            self.driver.snapshots.pop(number, None)
+
+    def find(self, name: str) -> list[str]:
+        """The members that a name stands for: one, or all replicas. Raises UnknownAgent."""
+        found = [member.name for member in self.driver.members.values() if name in (member.name, member.shown, member.spec.name)]
+        if not found:
+            raise self.mail.switchboard.unknown(name)
+        return found
+
+    # --- where things are
+
+    @property
+    def control_path(self) -> Path:
+        return control_socket(self.state_dir)
+
+    @property
+    def nats_urls(self) -> list[str]:
+        return self.nats.shown_urls
+
+    @property
+    def _agents_dir(self) -> Path:
+        return self.state_dir / "agents"
+
+    # --- parts of the start
+
+    def _claim_state_dir(self, exits: contextlib.AsyncExitStack) -> None:
+        """Take the state directory for ourselves, and wait for the remains of a killed predecessor to go."""
+        if self._is_temporary:
+            self.state_dir = Path(tempfile.mkdtemp(prefix="actorsys-"))
+            exits.callback(shutil.rmtree, self.state_dir, ignore_errors=True)
+            return
+        private_directory(self.state_dir)
+        fd = os.open(self.state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        exits.callback(os.close, fd)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            text = f"{self.state_dir}: another supervisor (pid {_read(fd).partition(' ')[0]}) runs here; stop it, or set another state_dir"
+            raise ConfigError(text, where=str(self.state_dir)) from None
+        _, _, previous = _read(fd).partition(" ")
+        if previous:  # it never got to empty the file: it was killed
+            sweep(previous, SWEEP_TIMEOUT)
+        _write(fd, f"{os.getpid()} {self.run_id}")
+        exits.callback(_write, fd, "")
+
+    async def _check_types(self, agents: Iterable[AgentSpec]) -> None:
+        """Find classes that do not import, in a process that is thrown away. Raises ConfigError with a line for each."""
+        found = {agent.name: (agent.type, agent.args) for agent in agents}
+        if not found:
+            return
+        types = list(dict.fromkeys(path for path, _ in found.values()))
+        argument = msgspec.msgpack.encode(found)
+        errors = await self.launcher.check(types, "actorsys.runtime.child:check", argument)
+        lines = []
+        file = Path(self.config.path).name if self.config.path else "agents"
+        for name, (path, _) in found.items():
+            text = errors.get(path) or errors.get(name)
+            if text:
+                lines.append(f"{file}  agents.{name}.type: {path}: {text.strip().splitlines()[-1]}")
+        if lines:
+            raise ConfigError("\n".join(lines), where=file)
+
+    def _preload(self) -> list[str]:
+        modules = ["actorsys.runtime.child"]
+        if any(agent.memory == "sqlite" for agent in self.config.agents.values()):
+            modules.append("actorsys.memory.sqlite")
+        if self.config.nats.mode != "off":
+            modules += ["actorsys.runtime.remote", "nats.aio.client"]
+        return modules
+
+    def _assignment(self, member: Member) -> Assignment:
+        spec = member.spec
+        return Assignment(
+            name=member.name,
+            shown=member.shown,
+            type=spec.type,
+            args=spec.args,
+            incarnation=member.incarnation,
+            run=self.run_id,
+            concurrency=spec.concurrency,
+            memory=spec.memory,
+            state_dir=str(self._agents_dir),
+            on_error=spec.on_error,
+            nats=self.nats.options if spec.nats else None,
+            capabilities=spec.capabilities,
+            description=spec.description,
+            log_level=os.environ.get("LOG_LEVEL", "INFO").upper() or "INFO",
+            stop_timeout=float(spec.stop_timeout),
+        )
+
+    async def _open_control(self, exits: contextlib.AsyncExitStack) -> None:
+        from .control import Control
+
+        private_directory(self.control_path.parent)
+        control = Control(self.control_path, self._commands)
+        await control.start()
+        exits.push_async_callback(control.close)
+
+    def _leave_home(self) -> None:
+        if refs.home is self.mail.outbox:
+            refs.home = None
+
+    def _check_running(self) -> None:
+        if not self._is_started or self._is_stopped or not hasattr(self, "driver"):
+            raise ActorError("this Supervisor is not running; use `async with Supervisor() as sup:` or `await sup.start()`")
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """`asyncio.run` on uvloop where that is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(main)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)
+
+
+def _path_of(cls: type) -> str:
+    module, qualname = real_module(cls.__module__), cls.__qualname__
+    if "<locals>" in qualname:
+        raise ConfigError(
+            f"{qualname} is defined inside a function; its process could not find it. Move it to the top level of {module}."
+        )
+    return f"{module}:{qualname}"
+
+
+def _read(fd: int) -> str:
+    return os.pread(fd, 200, 0).decode(errors="replace").strip()
+
+
+def _write(fd: int, text: str) -> None:
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, text.encode(), 0)
