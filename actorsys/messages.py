@@ -9,23 +9,28 @@ from __future__ import annotations
 import sys
 import traceback
 from datetime import datetime
-from typing import Any, Generic, TypeVar, get_args, get_origin
+from typing import Any, Generic, TypeVar, dataclass_transform, get_args, get_origin
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from .errors import BY_NAME, ActorError, RemoteError
 
 R = TypeVar("R")
 
 
-class Event(Struct, frozen=True):
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+class _Frozen(Struct, frozen=True):
+    """Tells type checkers what msgspec does anyway: a subclass of a frozen Struct is frozen without saying so again."""
+
+
+class Event(_Frozen, frozen=True):
     """Base class of messages that are told: no reply.
 
     >>> class Reset(Event): pass
     """
 
 
-class Request(Struct, Generic[R], frozen=True):
+class Request(_Frozen, Generic[R], frozen=True):
     """Base class of messages that are asked: `Request[R]` is answered with an `R`.
 
     >>> class Add(Request[int]):
@@ -62,17 +67,21 @@ class Failure(Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Describe an exception; one of ours keeps its kind, any other becomes a RemoteError for who asked."""
         text = "".join(traceback.format_exception(error)) if with_traceback else ""
         if isinstance(error, RemoteError):
-            return cls(kind="RemoteError", type=error.type or "", message=error.message, traceback=error.traceback or "")
+            first = error.message.removeprefix(f"{error.type}: ")  # passed on from agent to agent, the type is not named again
+            return cls(kind="RemoteError", type=error.type or "", message=first, traceback=error.traceback or "")
         if isinstance(error, ActorError):
             details = {name: value for name in error.details if (value := getattr(error, name)) is not None}
-            return cls(kind=type(error).__name__, type=type(error).__name__, message=error.message, traceback=text, details=details)
+            return cls(
+                kind=type(error).__name__, type=type(error).__name__, message=error.message, traceback=text, details=details
+            )
         return cls(kind="RemoteError", type=type(error).__qualname__, message=str(error), traceback=text)
 
     def error(self) -> ActorError:
         """The exception to raise on this side."""
         cls = BY_NAME.get(self.kind, RemoteError)
         if cls is RemoteError:
-            return RemoteError(f"{self.type}: {self.message}", type=self.type, traceback=self.traceback)
+            text = f"{self.type}: {self.message}" if self.type else self.message
+            return RemoteError(text, type=self.type, traceback=self.traceback)
         return cls(self.message, **{name: self.details[name] for name in cls.details if name in self.details})
 
 

@@ -15,13 +15,14 @@ Overflow = Literal["block", "reject", "drop_oldest"]
 Launch = Literal["auto", "fork", "fresh"]
 OnError = Literal["auto", "resume", "restart", "stop"]
 NatsMode = Literal["auto", "external", "embedded", "off"]
+Provider = Literal["mock", "openai", "anthropic"]
 
 
 class Spec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pass
 
 
-class RestartSpec(Spec):
+class RestartSpec(Spec, frozen=True):
     """When a child is started again. Limits: more than `max_restarts` deaths within `window` and it is `failed`."""
 
     type: RestartType = "permanent"  # always; transient: only after an abnormal exit; temporary: never
@@ -34,7 +35,7 @@ class RestartSpec(Spec):
     exit_ok: tuple[int, ...] = (0,)  # exit codes that count as normal
 
 
-class MailboxSpec(Spec):
+class MailboxSpec(Spec, frozen=True):
     size: int = 1000  # messages
     bytes: Bytes = Bytes(16 * 2**20)
     overflow: Overflow = "block"  # the sender waits; reject: MailboxFull; drop_oldest: to the dead letters
@@ -43,7 +44,7 @@ class MailboxSpec(Spec):
     durability: Literal["memory", "disk"] = "memory"
 
 
-class AgentSpec(Spec):
+class AgentSpec(Spec, frozen=True):
     """One agent, or `replicas` of it."""
 
     name: str
@@ -68,12 +69,22 @@ class AgentSpec(Spec):
     description: str = ""
 
 
-class NatsSpec(Spec):
+class NatsSpec(Spec, frozen=True):
     mode: NatsMode = "auto"
     url: str = ""
 
 
-class SupervisorSpec(Spec):
+class LlmSpec(Spec, frozen=True):
+    """One way to reach a model; agents name it with `llm`. Keys come from the environment, never from a file of ours."""
+
+    provider: Provider = "mock"
+    model: str = ""
+    base_url: str = ""  # every OpenAI-compatible server
+    max_tokens: int = 1024
+    timeout: Seconds = Seconds(60)
+
+
+class SupervisorSpec(Spec, frozen=True):
     """A node: everything above the agents."""
 
     name: str = "actorsys"
@@ -83,3 +94,33 @@ class SupervisorSpec(Spec):
     mailbox_bytes: Bytes = Bytes(256 * 2**20)
     state_dir: str = ".actorsys"
     env_file: str = ".env"
+
+
+class GroupSpec(Spec, frozen=True):
+    """Children that share a fate. When a member has failed, or the group's own limit is passed, the whole group fails."""
+
+    name: str
+    members: tuple[str, ...] = ()
+    strategy: Strategy = "one_for_all"
+    max_restarts: int = 0  # for all members together; 0: no limit
+    window: Seconds = Seconds(60)
+
+
+class Assignment(Struct, frozen=True, kw_only=True):
+    """What an agent's process is told at its birth."""
+
+    name: str  # with its replica number: "counter/0"
+    shown: str  # "counter" while there is one
+    type: str
+    args: dict[str, Any]
+    incarnation: int
+    run: str  # id of this life of the supervisor; part of every message id
+    concurrency: int = 1
+    memory: str = "in_memory"
+    state_dir: str = ""
+    on_error: OnError = "auto"
+    nats: dict[str, Any] | None = None  # options of its connection; None: off
+    capabilities: tuple[str, ...] = ()
+    description: str = ""
+    log_level: str = "INFO"
+    stop_timeout: float = 5.0

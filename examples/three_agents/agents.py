@@ -1,0 +1,78 @@
+"""Weather-Bot knows the weather, General-Assistant puts facts into words, Task-Coordinator has them work together."""
+
+import zlib
+
+from msgspec import Struct
+
+from actorsys import Agent, Event, Request, on
+
+CITIES = ("Lisbon", "Oslo", "Nairobi", "Osaka", "Quito")
+SKIES = ("sunny", "cloudy", "rainy", "windy", "foggy")
+
+
+class Report(Struct, frozen=True):
+    city: str
+    sky: str
+    degrees: int
+
+
+class Forecast(Request[Report]):
+    """What is the weather in `city` on day number `day`?"""
+
+    city: str
+    day: int = 0
+
+
+class Advise(Request[str]):
+    """Put a report into one sentence of advice."""
+
+    report: Report
+
+
+class Published(Event):
+    """Somebody used your forecast."""
+
+    city: str
+
+
+class NextRound(Event):
+    """Time for another plan."""
+
+
+class WeatherBot(Agent):
+    @on
+    async def forecast(self, msg: Forecast) -> Report:
+        number = zlib.crc32(f"{msg.city}/{msg.day}".encode())
+        self.state["asked"] = self.state.get("asked", 0) + 1
+        return Report(msg.city, SKIES[number % len(SKIES)], number % 35)
+
+    @on
+    async def published(self, msg: Published) -> None:
+        self.state["published"] = self.state.get("published", 0) + 1
+        self.log.info("my forecast for %s was published; that makes %d", msg.city, self.state["published"])
+
+
+class GeneralAssistant(Agent):
+    @on
+    async def advise(self, msg: Advise) -> str:
+        report = msg.report
+        what = "take an umbrella" if report.sky == "rainy" else "take a coat" if report.degrees < 12 else "enjoy the day"
+        self.log.info("a sentence about %s, for %s", report.city, self.sender.name if self.sender else "somebody outside")
+        return f"{report.city} will be {report.sky} with {report.degrees} degrees: {what}."
+
+
+class TaskCoordinator(Agent):
+    def __init__(self, every: float = 2.0) -> None:
+        self.pause = every
+
+    async def on_start(self) -> None:
+        self.every(self.pause, NextRound())
+
+    @on
+    async def next_round(self, msg: NextRound) -> None:
+        day = self.state["day"] = self.state.get("day", 0) + 1
+        city = CITIES[day % len(CITIES)]
+        report = await self.agent("Weather-Bot").ask(Forecast(city, day), timeout=10)
+        advice = await self.agent("General-Assistant").ask(Advise(report), timeout=10)
+        await self.agent("Weather-Bot").tell(Published(city))
+        self.log.info("day %d: %s", day, advice)
