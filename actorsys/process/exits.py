@@ -5,6 +5,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from ..messages import Failure
+
 Reason = Literal[
     "normal", "shutdown", "crashed", "exit_code", "killed", "out_of_memory", "unresponsive", "start_failed", "start_timeout"
 ]
@@ -53,3 +55,35 @@ def describe(exit: Exit) -> str:
         case other:
             text = other.replace("_", " ")
     return f"{text}: {exit.detail}" if exit.detail else text
+
+
+def judge(
+    exit_code: int | None,
+    signal: str | None,
+    *,
+    said: Failure | None = None,
+    is_ready: bool = True,
+    has_stopped: bool = False,
+    killed_for: Reason | None = None,
+) -> tuple[Reason, str]:
+    """The reason of an exit, and a detail for people.
+
+    `said`: the exception that the process reported last; `has_stopped`: it said that it ends in order; `killed_for`: why we sent SIGKILL.
+
+    >>> judge(None, "SIGKILL")
+    ('killed', '')
+    >>> judge(3, None)
+    ('exit_code', '')
+    """
+    if killed_for is not None and signal == "SIGKILL":
+        detail = {"shutdown": "did not stop in time, SIGKILL", "killed": "by command"}
+        return killed_for, detail.get(killed_for, "")
+    if said is not None:
+        return "crashed" if is_ready else "start_failed", f"{said.type}: {said.message}"
+    if has_stopped:
+        return "shutdown", ""
+    if signal is not None:
+        return "killed", "" if is_ready else "before it was ready"
+    if exit_code == 0:
+        return "normal", "" if is_ready else "before it was ready"
+    return "exit_code" if is_ready else "start_failed", "" if is_ready else f"exit code {exit_code}"

@@ -1,0 +1,161 @@
+"""What has arrived for one subscription and is not handled yet?
+
+The queue is ours, not the client library's, so that it outlives a connection and every message that finds no room is counted.
+No task exists while nothing waits: an idle subscription costs only its memory.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TypeAlias
+
+from .base import Handler, Incoming
+from .counters import Counters
+
+Leave: TypeAlias = Callable[["Inbound"], Awaitable[None]]
+
+
+class Inbound:
+    """A subscription on our side. `leave` ends it on the other side and returns when nothing more can arrive."""
+
+    def __init__(
+        self,
+        subject: str,
+        handler: Handler,
+        counters: Counters,
+        leave: Leave,
+        *,
+        queue: str = "",
+        max_messages: int,
+        max_bytes: int,
+        concurrency: int,
+    ) -> None:
+        self.subject = subject
+        self.queue = queue
+        self.dropped = 0
+        self.refused = ""
+        self._handler = handler
+        self._counters = counters
+        self._leave = leave
+        self._max_messages = max_messages
+        self._max_bytes = max_bytes
+        self._concurrency = concurrency
+        self._waiting: deque[Incoming] = deque()
+        self._bytes = 0
+        self._workers: set[asyncio.Task[None]] = set()
+        self._is_closed = False
+
+    def deliver(self, incoming: Incoming) -> None:
+        """Take a message from the wire; called by the reader of the connection, so it neither waits nor raises."""
+        if self._is_closed:
+            return
+        size = len(incoming.payload)
+        self._counters.in_messages += 1
+        self._counters.in_bytes += size
+        # A message larger than max_bytes gets in when nothing else waits; otherwise it could never be handled.
+        if len(self._waiting) >= self._max_messages or (self._waiting and self._bytes + size > self._max_bytes):
+            self.dropped += 1
+            self._counters.slow(self.subject)
+            return
+        self._waiting.append(incoming)
+        self._bytes += size
+        if len(self._workers) < self._concurrency:
+            worker = asyncio.get_running_loop().create_task(self._work())
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
+
+    async def _work(self) -> None:
+        while self._waiting:
+            incoming = self._waiting.popleft()
+            self._bytes -= len(incoming.payload)
+            try:
+                await self._handler(incoming)
+            except asyncio.CancelledError as error:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    raise
+                self._counters.handler_failed(self.subject, error)  # its own: something it awaited was cancelled
+            except Exception as error:  # noqa: BLE001 - a handler may raise anything; the next message is handled
+                self._counters.handler_failed(self.subject, error)
+        # No await between the empty queue and this: a message that arrives now finds no worker and starts one.
+        task = asyncio.current_task()
+        if task is not None:
+            self._workers.discard(task)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a handler runs."""
+        return bool(self._workers)
+
+    async def unsubscribe(self) -> None:
+        self._discard()
+        await self._leave(self)
+
+    async def drain(self, timeout: float = 5.0) -> None:
+        try:
+            async with asyncio.timeout(timeout):
+                await self._leave(self)
+                await self.wait_idle()
+        except TimeoutError:
+            self._counters.warn(
+                f"drain {self.subject}", "%d messages on %s were not handled in time", len(self._waiting), self.subject
+            )
+        finally:
+            self._discard()
+
+    async def wait_idle(self) -> None:
+        """Return when all that arrived is handled; a handler that waits for its own subscription does not count."""
+        current = asyncio.current_task()
+        while others := [worker for worker in self._workers if worker is not current]:
+            await asyncio.wait(others)
+
+    async def close(self) -> None:
+        """Discard what waits, cancel the handlers and see them end."""
+        self._discard()
+        current = asyncio.current_task()
+        workers = [worker for worker in self._workers if worker is not current]
+        for worker in workers:
+            worker.cancel()
+        if workers:
+            await asyncio.wait(workers, timeout=1.0)  # a handler that swallows its cancellation does not hold us up
+
+    def _discard(self) -> None:
+        self._is_closed = True
+        lost = len(self._waiting)
+        if lost:
+            self.dropped += lost
+            self._counters.dropped += lost
+        self._waiting.clear()
+        self._bytes = 0
+
+
+class Inbounds:
+    """The subscriptions of a bus in the order made; those that were left count no more, but their handlers still have an owner."""
+
+    def __init__(self) -> None:
+        self._active: dict[Inbound, None] = {}
+        self._left: set[Inbound] = set()
+
+    def __iter__(self) -> Iterator[Inbound]:
+        return iter(list(self._active))
+
+    def __len__(self) -> int:
+        return len(self._active)
+
+    def __contains__(self, inbound: object) -> bool:
+        return inbound in self._active
+
+    def add(self, inbound: Inbound) -> None:
+        self._active[inbound] = None
+
+    def leave(self, inbound: Inbound) -> None:
+        self._left = {other for other in self._left if other.is_busy}
+        if self._active.pop(inbound, self) is None:
+            self._left.add(inbound)
+
+    async def close(self) -> None:
+        """End all handlers; bounded in time, however many there are."""
+        everyone = [*self._active, *self._left]
+        self._active.clear()
+        self._left.clear()
+        await asyncio.gather(*(inbound.close() for inbound in everyone))

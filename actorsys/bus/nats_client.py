@@ -1,0 +1,195 @@
+"""One connection to one NATS server, over nats-py.
+
+The only module that imports nats, and the only one that knows its insides (2.16). A client lives as long as its connection:
+nats-py's own reconnecting is off, because several errors end it for good anyway, because it waits without bound for a dead
+socket to close (nats-io/nats.py issue 671), and because one way to come back is easier to trust than two.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from nats.aio.client import Client, RawCredentials
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.protocol import parser
+
+from .base import Incoming
+from .nats_options import WEB, NatsOptions, bare, credentials
+from .nats_websocket import WebSocket
+
+_NEVER = 10**8  # seconds; we ping ourselves, and see that the answer comes
+_PENDING_BYTES = 2 * 2**20
+_PING = parser.PING
+
+
+class Sink:
+    """Takes the messages of a subscription straight from nats-py's reader.
+
+    It stands where nats-py takes a future for a single answer. The usual way, a queue and a task for each subscription, would
+    hold messages that are gone, uncounted, when the connection breaks.
+    """
+
+    def __init__(self, deliver: Callable[[Incoming], None]) -> None:
+        self._deliver = deliver
+
+    def cancelled(self) -> bool:
+        return False
+
+    def set_result(self, msg: Msg) -> None:
+        self._deliver(Incoming(msg.subject, msg.data, msg.reply, cast("Mapping[str, str] | None", msg.headers)))
+
+
+class Connection(Client):
+    """nats-py's client with two repairs: a PING keeps its place in the line, and a PONG nobody waits for harms nobody."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pongs: list[asyncio.Future[bool]] = []
+
+    async def _send_ping(self, future: "asyncio.Future[bool] | None" = None) -> None:
+        # The original writes to the socket at once, ahead of what was published before it, so that its flush confirms too much.
+        self._pongs.append(future or asyncio.get_running_loop().create_future())
+        await self._send_command(_PING)
+        await self._flush_pending()
+
+    async def _process_pong(self) -> None:
+        # The original sets the result of a cancelled future, and the error ends the task that reads the socket.
+        if self._pongs:
+            future = self._pongs.pop(0)
+            if not future.done():
+                future.set_result(True)
+
+    async def send(self, subject: str, payload: bytes, reply: str, headers: dict[str, str] | None) -> None:
+        """Publish what has been checked already; only a full buffer makes it wait."""
+        if headers:
+            await self.publish(subject, payload, reply, headers)
+            return
+        # As the original, without the checks and calls in between, which cost more than the work: 1.3 us instead of 2.
+        command = f"PUB {subject} {reply} {len(payload)}\r\n".encode() + payload + b"\r\n"
+        self.stats["out_msgs"] += 1
+        self._pending.append(command)
+        self._pending_data_size += len(command)
+        if self._pending_data_size > _PENDING_BYTES:
+            await self._flush_pending(force_flush=True)
+        elif self._flush_queue is not None and self._flush_queue.empty():
+            await self._flush_pending()
+
+    async def ping(self, timeout: float) -> None:
+        """Return when the server has handled all that was sent before; raise OSError if the connection is gone by then."""
+        if not self.is_connected:
+            raise ConnectionError("the connection is gone")
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(timeout):
+                await self._send_ping(future)
+                await future
+        except TimeoutError:
+            raise TimeoutError(f"the server did not answer a ping within {timeout:g} s") from None
+
+    async def listen(self, subject: str, queue: str, deliver: Callable[[Incoming], None]) -> Subscription:
+        return await self.subscribe(subject, queue=queue, future=cast("asyncio.Future[Any]", Sink(deliver)))
+
+    def give_up_pings(self) -> None:
+        """End those who wait for a PONG that will not come."""
+        for future in self._pongs:
+            if not future.done():
+                future.set_exception(ConnectionError("the connection broke"))
+                future.exception()  # seen: not everyone still waits
+
+    def abort(self) -> None:
+        """Close the socket now, whatever is left to send."""
+        transport = self._transport
+        if isinstance(transport, WebSocket):
+            transport.abandon()
+        for name in ("_io_writer", "_bare_io_writer"):
+            writer = getattr(transport, name, None)
+            if writer is not None:
+                writer.transport.abort()
+
+
+async def connect(
+    url: str,
+    options: NatsOptions,
+    *,
+    name: str,
+    inbox_prefix: str,
+    tls_hostname: str,
+    on_error: Callable[[Exception], None],
+    on_lost: Callable[[], None],
+    on_lame_duck: Callable[[], None],
+) -> Connection:
+    """Connect and log in, once. However this ends without a connection, nothing is left open.
+
+    Raises ConfigError for files that cannot be read, nats.errors.Error, OSError or TimeoutError for the rest.
+    """
+    client = Connection()
+
+    async def error_cb(error: Exception) -> None:
+        on_error(error)
+
+    async def closed_cb() -> None:
+        on_lost()
+
+    async def lame_duck_cb() -> None:
+        on_lame_duck()
+
+    if urlsplit(url).scheme in WEB:
+        client._transport = WebSocket()
+    extra: dict[str, Any] = {name: value for name, value in _login(url, options).items() if value}
+    if context := options.tls():
+        extra["tls"] = context
+    if tls_hostname:
+        extra["tls_hostname"] = tls_hostname
+    try:
+        async with asyncio.timeout(4 * options.connect_timeout):
+            await client.connect(
+                servers=[bare(url)],
+                name=name,
+                allow_reconnect=False,
+                max_reconnect_attempts=1,  # 0 would mean for ever
+                reconnect_time_wait=0,
+                connect_timeout=cast(int, options.connect_timeout),
+                ping_interval=_NEVER,
+                flush_timeout=options.ping_timeout,
+                pending_size=_PENDING_BYTES,
+                inbox_prefix=inbox_prefix,
+                error_cb=error_cb,
+                closed_cb=closed_cb,
+                lame_duck_mode_cb=lame_duck_cb,
+                **extra,
+            )
+    except BaseException:
+        await bury(client)
+        raise
+    return client
+
+
+async def bury(client: Connection, timeout: float = 1.0) -> None:
+    """Close a client that is of no more use; bounded, and never raises but for cancellation."""
+    client.give_up_pings()
+    try:
+        with suppress(Exception):  # it may be half made, or half closed already
+            async with asyncio.timeout(timeout):
+                await client.close()
+    finally:
+        client.abort()
+    await asyncio.sleep(0)  # one turn of the loop, in which the aborted socket is closed
+
+
+def discovered(client: Connection) -> list[tuple[str, str]]:
+    """The other servers of the cluster: (url, name for TLS). A websocket client only learns of TCP addresses, useless to it."""
+    here = client.connected_url
+    if here is None or here.scheme not in ("nats", "tls"):
+        return []
+    return [(f"{uri.scheme}://{uri.netloc}", here.hostname or "") for uri in client.discovered_servers]
+
+
+def _login(url: str, options: NatsOptions) -> dict[str, object]:
+    if options.creds or options.creds_file:
+        return {"user_credentials": RawCredentials(options.creds) if options.creds else options.creds_file}
+    if options.nkey_seed:
+        return {"nkeys_seed_str": options.nkey_seed}
+    return dict(credentials(url)) or {"user": options.user, "password": options.password, "token": options.token}

@@ -1,0 +1,222 @@
+"""Who keeps the connection? One task, that connects, watches, and starts again, until it is told to stop."""
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from .. import clock
+from ..errors import ActorError, Unreachable
+from ..units import SECOND_NS
+from .base import MAX_PAYLOAD, State
+from .counters import Counters, Often
+from .nats_options import NatsOptions, without_secret
+from .nats_pool import Pool
+
+if TYPE_CHECKING:
+    from .nats_client import Connection
+
+log = logging.getLogger("actorsys.bus")
+
+STABLE = 5.0  # seconds that a connection must last to count as a success
+_REFUSED = re.compile(r"authorization|authentication|nkey|jwt|credentials", re.IGNORECASE)
+# nats-py hands us the server's text in lower case.
+_PERMISSION = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"', re.IGNORECASE)
+
+
+class Link:
+    """`client` is the connection in use, or None; `adopt` makes a new one usable; `deny` hears of refused subjects."""
+
+    def __init__(
+        self,
+        options: NatsOptions,
+        counters: Counters,
+        *,
+        name: str,
+        inbox_prefix: str,
+        adopt: "Callable[[Connection], Awaitable[None]]",
+        deny: Callable[[str, str], None],
+    ) -> None:
+        self.client: Connection | None = None
+        self.max_payload = MAX_PAYLOAD
+        self.state: State = "off"
+        self.reason = "not started"
+        self._options = options
+        self._counters = counters
+        self._name = name
+        self._inbox_prefix = inbox_prefix
+        self._adopt = adopt
+        self._deny = deny
+        self._pool = Pool(options.urls)
+        self._confirmed = 0  # of `out_messages`: those that the server certainly has, or that are counted as lost
+        self._connected = asyncio.Event()  # set also when the link ends, to wake who waits
+        self._lost = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._burials: set[asyncio.Task[None]] = set()
+        self._cause = ""
+        self._outage = Often(30.0)
+        self._denied = Often(3600.0)
+
+    def start(self) -> None:
+        if self._task is None:
+            self.state, self.reason = "connecting", "not connected yet"
+            self._task = asyncio.get_running_loop().create_task(self._run(), name=f"{self._name} NATS link")
+
+    async def close(self) -> None:
+        self.state, self.reason = "off", "closed"
+        self._connected.set()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        if self._burials:
+            await asyncio.wait(self._burials)
+
+    async def wait_connected(self, timeout: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._connected.wait()
+        if self.client is None:
+            raise self.unreachable()
+
+    def unreachable(self) -> Unreachable:
+        shown = ", ".join(map(without_secret, self._options.urls))
+        return Unreachable(f"NATS ({shown}) is not connected: {self.reason}.")
+
+    def notice_loss(self) -> None:
+        """Somebody saw that the client is not connected any more."""
+        if self.client is not None:  # otherwise `_lost` belongs to a connection that is being made
+            self._lost.set()
+            self.client.give_up_pings()
+
+    async def ping(self, timeout: float) -> None:
+        """Return when the server has all that was sent; raise OSError otherwise."""
+        client, sent = self.client, self._counters.out_messages
+        if client is None:
+            raise ConnectionError(self.reason)
+        await client.ping(timeout)
+        if client is self.client:
+            self._confirmed = max(self._confirmed, sent)
+
+    async def _run(self) -> None:
+        tries = 0
+        while True:
+            client, was_refused = await self._connect_any()
+            if client is not None and await self._serve(client) >= STABLE:
+                tries = 0
+            await asyncio.sleep(self._options.backoff(tries, was_refused=was_refused))
+            tries += 1
+
+    async def _connect_any(self) -> "tuple[Connection | None, bool]":
+        """One round through the servers: a connection, or None and whether each of them refused our login."""
+        refused = 0
+        for target in self._pool.round():
+            self._lost = asyncio.Event()
+            self._cause = ""
+            try:
+                return await self._connect(target.url, target.tls_hostname), False
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is no reason to die
+                refused += self._failed(target.url, error)
+        return None, refused == len(self._pool)
+
+    async def _connect(self, url: str, tls_hostname: str) -> "Connection":
+        from . import nats_client  # imports nats: 60 ms and 5 MiB that a process without NATS does not pay
+
+        client = await nats_client.connect(
+            url,
+            self._options,
+            name=self._name,
+            inbox_prefix=self._inbox_prefix,
+            tls_hostname=self._options.tls_hostname or tls_hostname,
+            on_error=self._on_error,
+            on_lost=self._lost.set,
+            on_lame_duck=lambda: log.info("%s: the NATS server is about to stop; another or a new one will do", self._name),
+        )
+        self._pool.learn(url, nats_client.discovered(client))
+        return client
+
+    async def _serve(self, client: "Connection") -> float:
+        """Use a connection until it is gone; how many seconds it lasted."""
+        began, lost, options = clock.now_ns(), self._lost, self._options
+        self._confirmed = self._counters.out_messages
+        self.max_payload = client.max_payload
+        try:
+            await self._adopt(client)
+            self._begin(client)
+            while client.is_connected and not lost.is_set():
+                try:
+                    async with asyncio.timeout(options.ping_interval):
+                        await lost.wait()
+                except TimeoutError:
+                    await self.ping(options.ping_timeout)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._cause = self._describe(error)
+        finally:
+            self._let_go(client)
+        return (clock.now_ns() - began) / SECOND_NS
+
+    def _begin(self, client: "Connection") -> None:
+        self.client = client
+        self.state, self.reason = "connected", ""
+        self._counters.connects += 1
+        self._connected.set()
+        url = client.connected_url
+        if self._outage.hold("back") is not None:
+            log.info("%s: connected to NATS at %s", self._name, url.netloc if url else "?")
+
+    def _let_go(self, client: "Connection") -> None:
+        was_live = self.client is client
+        self.client = None
+        if self.state != "off":
+            self.state = "connecting"
+            self._connected.clear()
+            self.reason = self._cause or self._describe(client.last_error) or "the connection was closed"
+            self._counters.last_error = self.reason
+        if was_live:
+            unconfirmed = self._counters.out_messages - self._confirmed
+            if self.state != "off":
+                self._counters.disconnects += 1
+                self._counters.unconfirmed += unconfirmed
+                self._counters.warn(
+                    "lost", "NATS connection lost (%s); up to %d messages may not have arrived", self.reason, unconfirmed
+                )
+        from .nats_client import bury
+
+        burial = asyncio.get_running_loop().create_task(bury(client))
+        self._burials.add(burial)
+        burial.add_done_callback(self._burials.discard)
+
+    def _failed(self, url: str, error: Exception) -> bool:
+        """Note a failed attempt; whether the server knows us not."""
+        text = self._describe(error)
+        if self._cause and type(error).__name__ == "NoServersError":
+            text = self._cause
+        was_refused = not isinstance(error, OSError) and _REFUSED.search(text) is not None
+        self.reason = f"the login is refused ({text})" if was_refused else text
+        self._counters.errors += 1
+        self._counters.last_error = self.reason
+        if self._outage.hold(self.reason) is not None:
+            log.warning("%s: no NATS at %s: %s; trying again", self._name, without_secret(url), self.reason)
+        return was_refused
+
+    def _on_error(self, error: Exception) -> None:
+        text = self._describe(error)
+        if match := _PERMISSION.search(text):
+            self._counters.errors += 1
+            self._counters.permission_errors += 1
+            self._counters.last_error = text
+            if self._denied.hold(match[0]) is not None:
+                log.warning("%s: %s; the credentials do not allow it", self._name, text)
+            self._deny(match[1].lower(), match[2].lower())
+            return
+        self._cause = text
+        if self.client is not None:
+            self._counters.errors += 1
+            self._counters.last_error = text
+
+    def _describe(self, error: BaseException | None) -> str:
+        if error is None:
+            return ""
+        text = error.message if isinstance(error, ActorError) else str(error)
+        return self._options.redact(text.removeprefix("nats: ") or type(error).__name__)

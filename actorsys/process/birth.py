@@ -1,0 +1,113 @@
+"""What does an agent process do before its own code runs? The same after a fork from the zygote and in a fresh interpreter."""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import os
+import random
+import signal
+import sys
+import time
+import traceback
+from multiprocessing.connection import Connection
+from typing import Any, NoReturn
+
+from . import loading
+from .kernel import MARK, close_others, die_with_parent, raise_oom_score
+
+CONNECTION = 3  # the one descriptor besides the standard three
+_ADOPTION_S = 2.0
+
+
+def settle_in(keeper: int) -> None:
+    """After the fork: a session of its own, and the keeper for a parent, with whom it dies."""
+    os.setsid()
+    born_to = os.getppid()
+    until = time.monotonic() + _ADOPTION_S
+    while (parent := os.getppid()) != keeper:
+        # The one in between has exited or is about to; any other parent means that the keeper is dead.
+        if parent != born_to or time.monotonic() > until:
+            os._exit(1)
+        time.sleep(0.0002)
+    die_with_parent()
+    if os.getppid() != keeper:  # it died before the kernel knew our wish
+        os._exit(1)
+
+
+def reset_signals() -> None:
+    """As in an interpreter that just started."""
+    signal.set_wakeup_fd(-1)
+    for number in signal.valid_signals():
+        handler = signal.getsignal(number)
+        ours = number in (signal.SIGTERM, signal.SIGHUP) and handler == signal.SIG_IGN  # zygote and keeper ignore these
+        if ours or (callable(handler) and number != signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def take_descriptors(output: int, connection: int) -> None:
+    """0 is empty, 1 and 2 are the output pipe, 3 is the connection; nothing else stays open."""
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    if connection != CONNECTION:
+        os.dup2(connection, CONNECTION, inheritable=False)
+    close_others({CONNECTION})
+
+
+def limit_files(soft: int | None) -> None:
+    """The host's own limit again: the supervisor raised its soft one, and select() in user code breaks above 1,024."""
+    if soft is not None:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+
+def live(header: dict[str, Any], payload: bytes) -> NoReturn:
+    """Run the entry and end the process with its result."""
+    limit_files(header.get("nofile"))
+    raise_oom_score()
+    os.environ.update(header["env"])
+    os.environ[MARK] = header["mark"]
+    _reseed()
+    faulthandler.enable(sys.stderr)
+    gc.enable()
+    code = 1
+    try:
+        entry = loading.load(header["entry"])
+        code = entry(payload, Connection(CONNECTION)) or 0
+    except SystemExit as error:
+        code = _exit_code(error)
+    except BaseException as error:  # noqa: BLE001  # the last frame of the process
+        trace = error.__traceback__
+        traceback.print_exception(type(error), error, trace.tb_next if trace else None)
+    finally:
+        leave(code)
+
+
+def leave(code: int) -> NoReturn:
+    """End now. No atexit, no waiting for threads: the agent had its on_stop, and what the zygote registered is not ours to run."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            pass  # nobody reads any more, or it was closed
+    os._exit(code & 0xFF)
+
+
+def _exit_code(error: SystemExit) -> int:
+    if error.code is None or isinstance(error.code, int):
+        return error.code or 0
+    sys.stderr.write(f"{error.code}\n")
+    return 1
+
+
+def _reseed() -> None:
+    """Twins forked from one zygote must not draw the same numbers. `random` does it itself; numpy's global generator does not."""
+    random.seed()
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed()
