@@ -12,7 +12,7 @@ connection is gone, whatever the reason. Subscriptions, open requests and the ou
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +64,10 @@ class NatsBus:
     @property
     def state(self) -> State:
         return self._link.state
+
+    def watch(self, on_state: Callable[[State], None]) -> None:
+        """Call `on_state` with each new state from now on."""
+        self._link.on_state = on_state
 
     @property
     def reason(self) -> str:

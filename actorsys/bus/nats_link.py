@@ -41,7 +41,8 @@ class Link:
     ) -> None:
         self.client: Connection | None = None
         self.max_payload = MAX_PAYLOAD
-        self.state: State = "off"
+        self.on_state: Callable[[State], None] | None = None  # called with each new state
+        self._state: State = "off"
         self.reason = "not started"
         self._options = options
         self._counters = counters
@@ -58,6 +59,16 @@ class Link:
         self._cause = ""
         self._outage = Often(30.0)
         self._denied = Often(3600.0)
+
+    @property
+    def state(self) -> State:
+        return self._state
+
+    @state.setter
+    def state(self, state: State) -> None:
+        is_new, self._state = state != self._state, state
+        if is_new and self.on_state is not None:
+            self.on_state(state)
 
     def start(self) -> None:
         if self._task is None:

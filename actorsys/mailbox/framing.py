@@ -5,6 +5,7 @@ large payload is copied once, by whoever decodes it.
 """
 
 import struct
+from mmap import mmap
 
 from ..errors import BadMessage
 
@@ -24,7 +25,7 @@ class FrameReader:
 
     def __init__(self, limit: int = MAX_FRAME_BYTES) -> None:
         self._limit = limit
-        self._buffer = memoryview(bytearray(BUFFER_BYTES))
+        self._buffer = _buffer(BUFFER_BYTES)
         self._start = 0  # of the first byte not yet given back
         self._end = 0  # of what was received
 
@@ -65,6 +66,11 @@ class FrameReader:
 
     def _move(self, size: int) -> None:
         pending = self._end - self._start
-        buffer = memoryview(bytearray(size))
+        buffer = _buffer(size)
         buffer[:pending] = self._buffer[self._start : self._end]
         self._buffer, self._start, self._end = buffer, 0, pending
+
+
+def _buffer(size: int) -> memoryview:
+    """Memory that costs nothing until it is used: an agent that gets small messages touches one page of its 256 KiB."""
+    return memoryview(mmap(-1, size))

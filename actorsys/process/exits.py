@@ -64,11 +64,12 @@ def judge(
     said: Failure | None = None,
     is_ready: bool = True,
     has_stopped: bool = False,
-    killed_for: Reason | None = None,
+    killed_for: tuple[Reason, str] | None = None,
 ) -> tuple[Reason, str]:
     """The reason of an exit, and a detail for people.
 
-    `said`: the exception that the process reported last; `has_stopped`: it said that it ends in order; `killed_for`: why we sent SIGKILL.
+    `said`: the exception that the process reported last; `has_stopped`: it said that it ends in order; `killed_for`: reason and detail
+    of the SIGKILL that we sent.
 
     >>> judge(None, "SIGKILL")
     ('killed', '')
@@ -76,8 +77,7 @@ def judge(
     ('exit_code', '')
     """
     if killed_for is not None and signal == "SIGKILL":
-        detail = {"shutdown": "did not stop in time, SIGKILL", "killed": "by command"}
-        return killed_for, detail.get(killed_for, "")
+        return killed_for
     if said is not None:
         return "crashed" if is_ready else "start_failed", f"{said.type}: {said.message}"
     if has_stopped:

@@ -279,14 +279,15 @@ class Runtime(Outbox):
                 return route, convert(fields, route.type, lenient=bool(letter.flags & LENIENT))
         if self._rest is not None:
             return self._rest, self._as_message(letter, payload)
+        kind = letter.type or (payload.get("type") if isinstance(payload, dict) else None)
+        raise self._unknown(kind.rpartition(":")[2] if isinstance(kind, str) else "")
+
+    def _unknown(self, kind: str) -> BadMessage:
+        """The error for a message that no handler takes."""
         names = sorted({route.type.__name__ for route in self._routes.values()})
-        what = letter.type.rpartition(":")[2] or "a message without a type"
-        near = nearest(what, names)
-        raise BadMessage(
-            f"{self.name!r} takes no {what}"
-            + (f"; did you mean {near}?" if near else f"; it takes {', '.join(names) or 'nothing'}."),
-            field="type",
-        )
+        near = nearest(kind, names)
+        hint = f"did you mean {near}?" if near else f"it takes {', '.join(names) or 'nothing'}."
+        return BadMessage(f"{self.name!r} takes no {kind or 'messages without a type'}; {hint}", field="type")
 
     def _as_message(self, letter: Letter, payload: Any) -> Message:
         headers = letter.headers or {}

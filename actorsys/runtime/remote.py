@@ -34,7 +34,7 @@ class Remote:
             name=f"agent {runtime.name}",
             inbox_prefix=f"_INBOX_{token(runtime.name).replace('/', '-')}",
         )
-        self.bus.on_state = self._changed
+        self.bus.watch(self._changed)
 
     async def start(self) -> None:
         name = self._runtime.name

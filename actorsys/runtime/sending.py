@@ -19,7 +19,7 @@ from ..messages import Failure
 from .context import Delivery
 from .state import Changes
 
-OUTBOX_LETTERS = 1000  # unsent letters at which a tell yields and flushes
+OUTBOX_LETTERS = 256  # unsent letters at which a tell in a handler flushes; two such frames may be under way
 
 
 class _Batch:
@@ -44,6 +44,7 @@ class Sending:
         self._loop = asyncio.get_running_loop()
         self._batch = _Batch()
         self._is_due = False
+        self._throttled: asyncio.Future[None] | None = None
         self.open: dict[int, Delivery] = {}  # deliveries whose handlers run
         self._stored = {message_id: frame for frame in stored for message_id in frame.message_ids}
         self._waiters: dict[int, list[asyncio.Future[None]]] = {}
@@ -110,16 +111,23 @@ class Sending:
         self.flush()
 
     async def custody(self, delivery: Delivery | None) -> None:
-        """In a handler, wait only for room in the outbox; elsewhere until what was posted is in custody."""
+        """In a handler, wait only when the outbox is full; elsewhere until what was posted is in custody."""
         if delivery is not None and delivery.is_open:
             if len(delivery.sends) >= OUTBOX_LETTERS:
-                self.flush()
-                await self._pipe.wait_room()
+                await self._throttle()
             return
         taken = self._loop.create_future()
         self._batch.waiters.append(taken)
         self.schedule()
         await taken
+
+    async def _throttle(self) -> None:
+        """Flush, and wait until the frame before this one was taken: so the loop turns, and we hear of full mailboxes in time."""
+        before, self._throttled = self._throttled, self._loop.create_future()
+        self._batch.waiters.append(self._throttled)
+        self.flush()
+        if before is not None:
+            await before
 
     # --- frames
 

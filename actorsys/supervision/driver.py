@@ -22,6 +22,7 @@ from . import core as machine
 from .mail import Mail
 from .member import Member
 from .output import Output
+from .states import KillCause
 
 log = logging.getLogger("actorsys.supervisor")
 
@@ -31,13 +32,21 @@ ENTRY = "actorsys.runtime.child:main"
 class Driver:
     """Owns the members: their processes, pipes and timers. No policy: that is in `core` and in the switchboard."""
 
-    def __init__(self, core: machine.Core, mail: Mail, launcher: Launcher, assign: Callable[[Member], Assignment]) -> None:
+    def __init__(
+        self,
+        core: machine.Core,
+        mail: Mail,
+        launcher: Launcher,
+        assign: Callable[[Member], Assignment],
+        has_nats: Callable[[], bool],
+    ) -> None:
         self.core = core
         self.mail = mail
         self.launcher = launcher
         self.members: dict[str, Member] = {}
         self.finished: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.snapshots: dict[int, asyncio.Future[bytes]] = {}
+        self.has_nats = has_nats
         self._assign = assign
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -62,7 +71,7 @@ class Driver:
         for action in self.core.handle(event, now_ns()):
             match action:
                 case machine.Launch(name, incarnation):
-                    self.members[name].expect(incarnation)
+                    self.members[name].expect(incarnation, has_nats=self.has_nats())
                     self._spawn(self._launch(self.members[name], incarnation))
                 case machine.Shutdown(name, incarnation):
                     self._ask_to_stop(self.members[name])
@@ -131,8 +140,7 @@ class Driver:
             )
             process = await self.launcher.launch(order)
         except (StartFailed, OSError, TypeError) as error:  # TypeError: arguments that no process could be told
-            exit = member.ended(None, Failure.of(error, with_traceback=False))
-            log.error("%s: %s", member.shown, describe(exit))
+            member.ended(None, Failure.of(error, with_traceback=False))
             self.tell_core(machine.LaunchFailed(member.name, incarnation))
             return
         self._attach(member, process)
@@ -159,7 +167,7 @@ class Driver:
             return
         member.pipe.send(Frame(notes=[Stop("shutdown", float(member.spec.stop_timeout))]))
 
-    def _kill(self, member: Member, why: Any) -> None:
+    def _kill(self, member: Member, why: KillCause) -> None:
         member.killed_for = why
         if member.process is not None:
             member.process.kill()
@@ -170,11 +178,14 @@ class Driver:
             self.mail.handle(Close(member.name, f"{member.shown} has failed: {reason}"))
         elif self.mail.switchboard.boxes[member.name].closed:
             self.mail.handle(Reopen(member.name))
-        member.decided(decision)
-        if state in ("running", "backoff", "stopped", "failed") or (state == "waiting" and member.incarnation):
-            level = logging.ERROR if state == "failed" else logging.INFO
-            pid = f", pid {member.process.pid}" if state == "running" and member.process else ""
-            log.log(level, "%s %s: %s%s", member.shown, state, decision, pid)
+        death = member.decided(decision)
+        if death is not None and death.reason not in ("normal", "shutdown"):
+            level = logging.ERROR if state == "failed" else logging.WARNING
+            log.log(level, "%s %s; %s", member.shown, describe(death), decision.partition("; ")[2] or decision)
+        elif state == "running" and member.process is not None:
+            log.info("%s is running, pid %d", member.shown, member.process.pid)
+        elif state in ("stopped", "failed"):
+            log.log(logging.ERROR if state == "failed" else logging.INFO, "%s %s: %s", member.shown, state, decision)
         self._wake(member.name)
 
     def _removed(self, name: str) -> None:
@@ -233,7 +244,6 @@ class Driver:
         charge = was_ready and is_its_own and member.killed_for in (None, "unresponsive")
         blamed = self.mail.handle(Gone(member.name, describe(exit), charge))
         poison = self._blame(member, blamed)
-        log.log(logging.INFO if exit.reason in ("normal", "shutdown") else logging.WARNING, "%s %s", member.shown, describe(exit))
         self.tell_core(
             machine.Exited(member.name, incarnation, exit.reason, exit_code=exit.exit_code, ended=by_itself, poison=poison)
         )

@@ -19,8 +19,16 @@ from ..spec import AgentSpec
 from ..units import SECOND_NS, format_seconds
 from .core import ChildView
 from .output import Output
+from .states import KillCause
 
 KEPT_EXITS = 10  # what `why` shows
+KILLED: dict[KillCause, tuple[Reason, str]] = {
+    "command": ("killed", "by command"),
+    "start_timeout": ("start_timeout", ""),
+    "stop_timeout": ("killed", "it did not stop in time"),
+    "unresponsive": ("unresponsive", ""),
+    "at_once": ("killed", "with the supervisor"),
+}
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -40,18 +48,18 @@ class Member:
         self.born_ns = 0
         self.crash: Failure | None = None
         self.farewell: Stopped | None = None
-        self.killed_for: Reason | None = None
+        self.killed_for: KillCause | None = None
         self.is_stop_wanted = False  # asked to stop while its process was still being launched
         self.exits: deque[Exit] = deque(maxlen=KEPT_EXITS)
         self.decisions: deque[str] = deque(maxlen=KEPT_EXITS)
 
-    def expect(self, incarnation: int) -> None:
+    def expect(self, incarnation: int, *, has_nats: bool) -> None:
         """A new incarnation is being launched."""
         self.incarnation = incarnation
         self.process = self.pipe = self.output = None
         self.is_ready = self.is_stop_wanted = False
         self.crash = self.farewell = self.killed_for = None
-        self.nats = "connecting" if self.spec.nats else "off"
+        self.nats = "connecting" if self.spec.nats and has_nats else "off"
         self.born_ns = now_ns()
 
     def said(self, note: Crashed | Stopped) -> None:
@@ -71,7 +79,7 @@ class Member:
             said=said,
             is_ready=self.is_ready,
             has_stopped=self.farewell is not None,
-            killed_for=self.killed_for,
+            killed_for=KILLED[self.killed_for] if self.killed_for else None,
         )
         if reason == "shutdown" and self.farewell is not None and self.farewell.by_itself:
             reason = "normal"
@@ -98,10 +106,12 @@ class Member:
         """It is known on which message the last incarnation died."""
         self.exits[-1] = structs.replace(self.exits[-1], message=message)
 
-    def decided(self, decision: str) -> None:
-        """What became of the last death."""
-        if self.decisions and not self.decisions[-1]:
-            self.decisions[-1] = decision
+    def decided(self, decision: str) -> Exit | None:
+        """Note what was decided about the last death; that death, if this is the first decision about it."""
+        if not self.decisions or self.decisions[-1]:
+            return None
+        self.decisions[-1] = decision
+        return self.exits[-1]
 
     def why(self, view: ChildView) -> dict[str, Any]:
         """What `actorsys why` shows."""

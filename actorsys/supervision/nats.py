@@ -12,7 +12,8 @@ import msgspec
 from msgspec import structs
 
 from ..bus.nats_options import NatsOptions, without_secret
-from ..bus.nats_server import ServerInfo, ServerPlan, find_server, pinned, plan, wait_ready
+from ..bus.nats_plan import ServerInfo, ServerPlan, pinned
+from ..bus.nats_server import find_server, plan, wait_ready
 from ..errors import ActorError, ConfigError, StartFailed
 from ..process.launcher import Launcher, Process
 from ..spec import NatsSpec

@@ -122,7 +122,7 @@ class Supervisor:
         spec = config.supervisor
         core = machine.Core(strategy=spec.strategy, max_restarts=spec.max_restarts, window=spec.window, seed=hash(self.run_id))
         self.nats = Nats(config.nats, self.launcher, self.state_dir / "nats", self.name)
-        self.driver = Driver(core, self.mail, self.launcher, self._assignment)
+        self.driver = Driver(core, self.mail, self.launcher, self._assignment, lambda: self.nats.options is not None)
         exits.push_async_callback(self.driver.close)
         exits.push_async_callback(self.nats.close)
         await self.nats.start()
@@ -216,6 +216,8 @@ class Supervisor:
             await self.driver.changed(name)
         if view is not None:
             self.driver.tell_core(machine.Remove(name, force=True))
+            while name in self.driver.members:
+                await self.driver.changed(name)
         last = member.exits[-1] if member.exits else None
         detail = last.detail if last and last.detail else (last.reason if last else "stopped before it was ready")
         raise StartFailed(f"{member.shown} did not start: {detail}", traceback=last.traceback if last else None)
@@ -305,7 +307,7 @@ class Supervisor:
             raise ConfigError("\n".join(lines), where=file)
 
     def _preload(self) -> list[str]:
-        modules = ["actorsys.runtime.child"]
+        modules = ["actorsys.runtime.child", "actorsys.memory.in_memory"]
         if any(agent.memory == "sqlite" for agent in self.config.agents.values()):
             modules.append("actorsys.memory.sqlite")
         if self.config.nats.mode != "off":

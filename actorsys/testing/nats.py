@@ -13,14 +13,15 @@ from pathlib import Path
 
 from ..bus import nats_server
 from ..bus.nats_options import NatsOptions
+from ..bus.nats_plan import ServerInfo, ServerPlan
 
 
 class Server:
     """A nats-server process that can be killed, frozen and brought back on the same port."""
 
-    def __init__(self, plan: nats_server.ServerPlan) -> None:
+    def __init__(self, plan: ServerPlan) -> None:
         self.plan = plan
-        self.info = nats_server.ServerInfo(urls=())
+        self.info = ServerInfo(urls=())
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -71,10 +72,12 @@ class Server:
 
 @asynccontextmanager
 async def run_server(
-    folder: Path, *, websocket: bool = False, max_payload: int = 2**20, extra: str = ""
+    folder: Path, *, websocket: bool = False, max_payload: int = 2**20, token: str | None = None, extra: str = ""
 ) -> AsyncIterator[Server]:
-    """A server, ready; ended on every path."""
-    server = Server(nats_server.plan(folder, name="test", websocket=websocket, max_payload=max_payload, extra=extra))
+    """A server, ready; ended on every path. `extra` is more of its configuration."""
+    name = f"test-{folder.name}"
+    plan = nats_server.plan(folder, name=name, websocket=websocket, max_payload=max_payload, token=token, extra=extra)
+    server = Server(plan)
     try:
         await server.start()
         yield server
