@@ -85,6 +85,8 @@ class Nats:
                 async with asyncio.timeout(STOP_TIMEOUT):
                     await asyncio.shield(self._server.exited)
             self._server.kill()
+        if self._server is not None:
+            self._server.close()
         (self._folder.parent / "nats.json").unlink(missing_ok=True)
 
     def _use(self, options: NatsOptions) -> None:
@@ -105,6 +107,7 @@ class Nats:
             assert self._plan is not None
             began = asyncio.get_running_loop().time()
             status = await asyncio.shield(self._server.exited)
+            self._server.close()
             log.warning("nats-server ended (%s) and is started again", status.signal or f"exit code {status.exit_code}")
             if asyncio.get_running_loop().time() - began > RESTART_MAX:
                 wait = RESTART_WAIT
