@@ -26,7 +26,10 @@ FLOORS: dict[int, str] = {
         llm.breaker llm.budget llm.schema
     """,
     2: "process mailbox.pipe mailbox.loopback mailbox.outbox mailbox.ref mailbox.journal bus comms memory llm config observe",
-    3: "runtime supervision.supervisor supervision.control",
+    3: """
+        runtime supervision.supervisor supervision.control supervision.commands supervision.driver supervision.mail
+        supervision.member supervision.nats supervision.output supervision.oom
+    """,
     4: "agents cluster",
     5: "cli web testing __main__",
 }
@@ -34,7 +37,7 @@ FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split(
 
 # The two processes of the third floor: what runs inside an agent, what runs inside the supervisor.
 AGENT_SIDE = ("runtime",)
-SUPERVISOR_SIDE = ("supervision.supervisor", "supervision.control")
+SUPERVISOR_SIDE = tuple(name for name in FLOORS[3].split() if name.startswith("supervision."))
 
 # No clock, no I/O, no asyncio, no logging: all of floor 1, and these of the floors above.
 PURE = {

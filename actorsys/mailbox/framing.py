@@ -5,13 +5,17 @@ large payload is copied once, by whoever decodes it.
 """
 
 import struct
-from mmap import mmap
+from collections.abc import Callable
 
 from ..errors import BadMessage
 
 PREFIX = struct.Struct("<I")
 MAX_FRAME_BYTES = 64 * 2**20  # several payloads of the largest size allowed (16 MiB) in one frame
 BUFFER_BYTES = 256 * 1024  # above this, a larger read is no faster (benchmarks/bench_large.py)
+
+
+def _allocate(size: int) -> memoryview:
+    return memoryview(bytearray(size))
 
 
 class FrameReader:
@@ -23,9 +27,10 @@ class FrameReader:
     [b'abc']
     """
 
-    def __init__(self, limit: int = MAX_FRAME_BYTES) -> None:
+    def __init__(self, limit: int = MAX_FRAME_BYTES, allocate: Callable[[int], memoryview] = _allocate) -> None:
         self._limit = limit
-        self._buffer = _buffer(BUFFER_BYTES)
+        self._allocate = allocate
+        self._buffer = allocate(BUFFER_BYTES)
         self._start = 0  # of the first byte not yet given back
         self._end = 0  # of what was received
 
@@ -66,11 +71,6 @@ class FrameReader:
 
     def _move(self, size: int) -> None:
         pending = self._end - self._start
-        buffer = _buffer(size)
+        buffer = self._allocate(size)
         buffer[:pending] = self._buffer[self._start : self._end]
         self._buffer, self._start, self._end = buffer, 0, pending
-
-
-def _buffer(size: int) -> memoryview:
-    """Memory that costs nothing until it is used: an agent that gets small messages touches one page of its 256 KiB."""
-    return memoryview(mmap(-1, size))
