@@ -25,7 +25,7 @@ from .errors import (
     UnknownAgent,
     Unreachable,
 )
-from .messages import Event, Failure, Message, Request
+from .messages import Down, Event, Failure, Message, Request
 
 if TYPE_CHECKING:
     from .mailbox.ref import Ref as Ref
@@ -42,6 +42,7 @@ __all__ = [
     "Event",
     "Request",
     "Message",
+    "Down",
     "Failure",
     "Ref",
     "Supervisor",

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar, dataclass_transform, get_args, get_ori
 
 from msgspec import Struct, field
 
-from .errors import BY_NAME, ActorError, RemoteError
+from .errors import BY_NAME, ActorError, ConfigError, RemoteError
 
 R = TypeVar("R")
 
@@ -36,6 +36,16 @@ class Request(_Frozen, Generic[R], frozen=True):
     >>> class Add(Request[int]):
     ...     n: int
     """
+
+
+class Down(Event, frozen=True):
+    """An agent that was monitored has died: its name, and the exit reason ("killed by SIGKILL"); `unknown` if there is no such agent.
+
+    Exactly one for each `monitor`, given to `on_notice`, whether or not the agent is started again.
+    """
+
+    agent: str
+    reason: str
 
 
 class Message(Struct, frozen=True, kw_only=True):
@@ -76,6 +86,11 @@ class Failure(Struct, frozen=True, kw_only=True, omit_defaults=True):
             )
         return cls(kind="RemoteError", type=type(error).__qualname__, message=str(error), traceback=text)
 
+    @property
+    def line(self) -> str:
+        """The exception as Python prints it: its type, and its message if it has one."""
+        return f"{self.type}: {self.message}".removesuffix(": ")
+
     def error(self) -> ActorError:
         """The exception to raise on this side."""
         cls = BY_NAME.get(self.kind, RemoteError)
@@ -102,6 +117,15 @@ def real_module(module: str) -> str:
         if spec is not None:
             return str(spec.name)
     return module
+
+
+def class_path(cls: type) -> str:
+    """ "module:Class", by which another process finds the class. Raises ConfigError for one that is defined inside a function."""
+    module, qualname = real_module(cls.__module__), cls.__qualname__
+    if "<locals>" in qualname:
+        text = f"{qualname} is defined inside a function; its process could not find it. Move it to the top level of {module}."
+        raise ConfigError(text, where=qualname)
+    return f"{module}:{qualname}"
 
 
 def reply_type(cls: type) -> Any:

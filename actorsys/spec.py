@@ -91,6 +91,7 @@ class SupervisorSpec(Spec, frozen=True):
     strategy: Strategy = "one_for_one"
     max_restarts: int = 0  # for all children together; 0: no limit
     window: Seconds = Seconds(60)
+    max_children: int = 0  # agents spawned at run time; 0: no limit
     mailbox_bytes: Bytes = Bytes(256 * 2**20)
     state_dir: str = ".actorsys"
     env_file: str = ".env"

@@ -20,6 +20,7 @@ FLOORS: dict[int, str] = {
     0: "errors units names messages spec clock",
     1: """
         mailbox.letter mailbox.codec mailbox.framing mailbox.mailbox mailbox.switchboard mailbox.replies
+        mailbox.dead_letters mailbox.traffic
         supervision.states supervision.restart supervision.strategy supervision.core supervision.health supervision.links
         supervision.plan
         process.exits
@@ -28,7 +29,7 @@ FLOORS: dict[int, str] = {
     2: "process mailbox.pipe mailbox.loopback mailbox.outbox mailbox.ref mailbox.journal bus comms memory llm config observe",
     3: """
         runtime supervision.supervisor supervision.control supervision.commands supervision.driver supervision.mail
-        supervision.member supervision.nats supervision.output supervision.oom
+        supervision.member supervision.nats supervision.output supervision.oom supervision.ties supervision.pulse supervision.state_dir
     """,
     4: "agents cluster",
     5: "cli web testing __main__",

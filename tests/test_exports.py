@@ -10,7 +10,7 @@ import actorsys
 from actorsys import errors
 
 PUBLIC = {
-    "Agent", "Event", "Failure", "Message", "Ref", "Request", "Supervisor", "on", "run",
+    "Agent", "Event", "Failure", "Message", "Down", "Ref", "Request", "Supervisor", "on", "run",
     "ActorError", "AgentDown", "AskCycle", "AskTimeout", "BadMessage", "ConfigError", "DefinitionError", "GuardError",
     "MailboxFull", "RemoteError", "StartFailed", "StateError", "UnknownAgent", "Unreachable",
 }  # fmt: skip

@@ -1,11 +1,11 @@
-"""`start`, `stop`, `restart`, `kill`: tell the supervisor what to do with agents."""
+"""`start`, `stop`, `restart`, `kill`, `reload`: tell the supervisor what to do with agents."""
 
 import click
 
 from .client import Client
 from .failures import NOTHING_MATCHED
 from .options import settings, shared
-from .output import note, print_json, print_table, state_style
+from .output import note, print_json, print_line, print_table, state_style
 
 # A stop waits for each agent's stop_timeout, one after the other where they depend on each other.
 CONTROL_TIMEOUT_S = 600.0
@@ -34,3 +34,21 @@ start = _control("start", "Start agents that are stopped or failed; a failed one
 stop = _control("stop", "Stop agents in order; they stay stopped until `start`.")
 restart = _control("restart", "Stop agents in order and start them again.")
 kill = _control("kill", "SIGKILL agents; what follows is what their restart type says.")
+
+
+@click.command()
+@click.option("--plan", "plan_only", is_flag=True, help="Only show the difference.")
+@shared()
+def reload(plan_only: bool) -> None:
+    """Read agents.toml again; print the difference (+ - ~, and what is restarted) and apply only that."""
+    wanted = settings()
+    rows = Client(wanted.socket_path()).call("reload", {"plan": plan_only}, timeout=CONTROL_TIMEOUT_S)
+    if wanted.output != "table":
+        print_json(rows, lines=wanted.output == "jsonl")
+        return
+    for row in rows:
+        print_line(row["text"])
+    if not rows:
+        note("nothing has changed")
+    elif plan_only:
+        note(f"nothing was done; `{wanted.again('reload')}` applies it")

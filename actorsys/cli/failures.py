@@ -49,7 +49,8 @@ def report(error: ActorError) -> int:
         if traceback := getattr(error, "traceback", None):
             _say(*(f"  {line}" for line in clean_lines(traceback)))
         _say(f"error: {clean(error.message)}")
-    _say(f"hint: {_HINTS.get(type(error), _ANY_HINT)}")
+    if "`actorsys " not in error.message:  # else it says itself what to do next
+        _say(f"hint: {_HINTS.get(type(error), _ANY_HINT)}")
     return _CODES.get(type(error), FAILED)
 
 

@@ -29,6 +29,8 @@ COMMANDS = {
     "stop": ("control", "Stop agents; they stay stopped."),
     "restart": ("control", "Stop agents in order and start them again."),
     "kill": ("control", "SIGKILL agents; their restart type decides what follows."),
+    "dead-letters": ("letters", "List, show, send again or drop the messages that nobody could take."),
+    "reload": ("control", "Read agents.toml again and apply the difference."),
     "check": ("check", "Say whether FILE is a valid configuration."),
 }
 
@@ -50,7 +52,7 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command = getattr(import_module(f".{COMMANDS[cmd_name][0]}", __package__), cmd_name)
+        command = getattr(import_module(f".{COMMANDS[cmd_name][0]}", __package__), cmd_name.replace("-", "_"))
         assert isinstance(command, click.Command)
         return command
 

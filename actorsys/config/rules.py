@@ -8,13 +8,13 @@ from typing import Any
 from msgspec import Struct
 
 from ..names import NAME_RULE, is_name
-from ..spec import AgentSpec, LlmSpec, MailboxSpec, NatsSpec, RestartSpec, SupervisorSpec
+from ..spec import AgentSpec, GroupSpec, LlmSpec, MailboxSpec, NatsSpec, RestartSpec, SupervisorSpec
 from .problems import hint, shown
 
 Rule = Callable[[Any], str | None]
 
 BUILT_INS = ("generic", "summarizer", "workflow_coordinator", "ooda")
-BACKENDS = ("in_memory", "file", "sqlite", "nats_kv")
+BACKENDS = ("in_memory", "sqlite")
 _NATS_URL = re.compile(r"(nats|tls|ws|wss)://[^\s,]+|[^\s,/:]+(:\d+)?")
 
 
@@ -49,7 +49,13 @@ def _type(text: str) -> str | None:
 def _memory(text: str) -> str | None:
     if text in BACKENDS or is_path(text):
         return None
+    if text in ("file", "nats_kv"):
+        return f'the backend "{text}" is not available yet in this version; there are {", ".join(BACKENDS)} and "module:Class"'
     return f'{shown(text)} is not one of {", ".join(BACKENDS)}, nor "module:Class"{hint(text, BACKENDS)}'
+
+
+def _durability(text: str) -> str | None:
+    return None if text == "memory" else f'"{text}" is not available yet in this version; mail is kept in "memory"'
 
 
 def _exit_codes(codes: tuple[int, ...]) -> str | None:
@@ -99,12 +105,15 @@ RULES: dict[type[Struct], dict[str, Rule]] = {
         "bytes": _more_than_nothing,
         "window": at_least(1),
         "max_deliveries": at_least(1),
+        "durability": _durability,
     },
+    GroupSpec: {"max_restarts": at_least(0), "window": _more_than_nothing},
     LlmSpec: {"max_tokens": at_least(1), "timeout": _more_than_nothing},
     NatsSpec: {"url": _nats_url},
     SupervisorSpec: {
         "name": name_rule,
         "max_restarts": at_least(0),
+        "max_children": at_least(0),
         "window": _more_than_nothing,
         "mailbox_bytes": _more_than_nothing,
         "state_dir": _not_empty,

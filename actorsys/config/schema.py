@@ -10,13 +10,13 @@ from typing import Any
 from msgspec import Struct
 
 from ..names import NAME_RULE, is_name, token
-from ..spec import AgentSpec, LlmSpec, NatsSpec, SupervisorSpec
+from ..spec import AgentSpec, GroupSpec, LlmSpec, NatsSpec, SupervisorSpec
 from .expand import expand
 from .fit import build, fit, merge
 from .locate import Key
 from .problems import Problem, config_error, hint, shown
 
-TABLES = ("supervisor", "nats", "llm", "defaults", "agents")
+TABLES = ("supervisor", "nats", "llm", "defaults", "agents", "groups")
 LLM_TWINS = {"LLM_PROVIDER": "provider", "LLM_MODEL": "model", "LLM_MAX_TOKENS": "max_tokens", "LLM_TIMEOUT_SECONDS": "timeout"}
 _MISSING_TYPE = 'missing; write the class as "module:Class"'
 
@@ -28,6 +28,7 @@ class Config(Struct, frozen=True, kw_only=True):
     nats: NatsSpec = NatsSpec()
     llm: dict[str, LlmSpec]
     agents: dict[str, AgentSpec]
+    groups: dict[str, GroupSpec] = {}
     path: str | None = None
     environ: dict[str, str] = {}
 
@@ -90,6 +91,7 @@ def read(
         for key, table in _named(tables.get("agents", {}), ("agents",), problems)
     }
     problems.extend(_crossings(agents, llm))
+    groups = _groups(tables.get("groups", {}), agents, problems)
     if problems:
         raise config_error(problems, file=file, toml=toml)
     return Config(
@@ -97,6 +99,7 @@ def read(
         nats=build(NatsSpec, nats),
         llm={key: build(LlmSpec, values) for key, values in llm.items()},
         agents={key: build(AgentSpec, {"name": key, **values}) for key, values in agents.items()},
+        groups={key: build(GroupSpec, {"name": key, **values}) for key, values in groups.items()},
         path=path,
         environ=dict(added or {}),
     )
@@ -112,6 +115,31 @@ def _named(tables: Any, at: Key, problems: list[Problem]) -> Iterator[tuple[str,
             yield key, table
         else:
             problems.append(Problem((*at, key), f"not a name: {NAME_RULE}"))
+
+
+def group_specs(tables: Mapping[str, Any]) -> dict[str, GroupSpec]:
+    """The groups of a supervisor from tables like those of [groups.NAME]. Raises ConfigError with one line for each wrong key."""
+    problems: list[Problem] = []
+    groups = _groups(tables, None, problems)
+    if problems:
+        raise config_error(problems)
+    return {key: build(GroupSpec, {"name": key, **values}) for key, values in groups.items()}
+
+
+def _groups(tables: Any, agents: Mapping[str, Any] | None, problems: list[Problem]) -> dict[str, dict[str, Any]]:
+    """The [groups] tables; an agent is in one group at most."""
+    groups = {
+        key: fit(table, GroupSpec, ("groups", key), problems, without=("name",))
+        for key, table in _named(tables, ("groups",), problems)
+    }
+    owners: dict[str, str] = {}
+    for key, values in groups.items():
+        for member in values.get("members", ()):
+            if agents is not None and member not in agents:
+                problems.append(Problem(("groups", key, "members"), f'no agent is named "{member}"{hint(member, agents)}'))
+            if owners.setdefault(member, key) != key:
+                problems.append(Problem(("groups", key, "members"), f'"{member}" is in group "{owners[member]}" already'))
+    return groups
 
 
 def _llm(tables: Any, environ: Mapping[str, str], problems: list[Problem]) -> dict[str, dict[str, Any]]:

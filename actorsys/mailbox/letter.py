@@ -4,7 +4,7 @@ All are msgpack arrays in the order of their fields. The payload stays raw bytes
 switchboard routes without looking inside.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -16,9 +16,12 @@ TELL, ASK, REPLY, FAILURE = 0, 1, 2, 3  # Letter.kind; plain ints, because an en
 LENIENT = 1  # fields are text from a command line: convert them to the handler's types
 FAIL_WHEN_DOWN = 2  # an ask that does not wait for a restart
 REMOTE = 4  # it came from off the node: a failing handler never crashes the agent
+AGAIN = 8  # it was out before, at a death: what its handler tells may have been taken already
 
 DEFAULT_PRIORITY = 3
 PRIORITIES = range(1, 6)
+
+INCARNATION = "incarnation"  # in Letter.headers: the only life of the addressee that the letter is for
 
 HOST = "$host"  # the sender's name of the process that the supervisor runs in; no agent can have it
 
@@ -42,6 +45,9 @@ class Letter(Struct, array_like=True, gc=False):
     deliveries: int = 0  # deaths charged to it so far
     chain: tuple[str, ...] = ()  # agents that wait on this ask
     headers: dict[str, Any] | None = None  # of a message that came over NATS: reply, message_id, metadata, ...
+    # Of a tell that may leave twice, because its handler waits or runs again: the letter handled, and the how-manyth tell this is.
+    cause: int = 0
+    ordinal: int = 0
 
 
 class Note(Struct, array_like=True, tag_field="t", gc=False):
@@ -104,6 +110,13 @@ class Pong(Note, tag=8):
     id: int
 
 
+class Watch(Note, tag=9):
+    """Begin or end a monitor on, or a link to, the agent `name`."""
+
+    what: Literal["monitor", "demonitor", "link", "unlink"]
+    name: str
+
+
 # down: to an agent
 class Stop(Note, tag=20):
     reason: str = "shutdown"
@@ -137,7 +150,7 @@ class Cancel(Note, tag=25):
     id: int
 
 
-UpNote = Ready | Stopped | Crashed | Failed | Forget | Command | Snapshot | Bus | Pong
+UpNote = Ready | Stopped | Crashed | Failed | Forget | Command | Snapshot | Bus | Pong | Watch
 DownNote = Stop | Ping | Show | Full | Room | Cancel
 
 

@@ -5,11 +5,12 @@ unacknowledged. After a death what was out becomes *suspect* and goes out again 
 known for certain and only it is charged.
 """
 
+import sys
 from collections import deque
 from collections.abc import Iterator
 
 from ..spec import MailboxSpec
-from .letter import DEFAULT_PRIORITY, PRIORITIES, Letter
+from .letter import AGAIN, DEFAULT_PRIORITY, PRIORITIES, Letter
 
 WINDOW_BYTES = 2**20  # payload that may be out besides one letter, so that a stop never queues behind many megabytes
 LETTER_BYTES = 200  # what a letter weighs besides its payload, measured with sys.getsizeof over its parts
@@ -69,19 +70,32 @@ class Lanes:
         self._size -= 1
 
 
-class Mailbox:
-    """Custody for one agent. Depth counts everything unacknowledged, queued or out."""
+class Ledger:
+    """The bytes in all mailboxes of a node, and their common bound."""
 
-    def __init__(self, name: str, spec: MailboxSpec) -> None:
+    __slots__ = ("bytes", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.bytes = 0
+
+
+class Mailbox:
+    """Custody for one agent. `depth` counts everything unacknowledged, queued or out."""
+
+    def __init__(self, name: str, spec: MailboxSpec, ledger: Ledger | None = None) -> None:
         self.name = name
+        self.ledger = ledger or Ledger(sys.maxsize)
         self.shown = name  # what others see as sender; without the replica number while there is one
         self.spec = spec
         self.is_up = False
         self.closed = ""  # why it takes no mail: its agent has failed for good
         self.queue = Lanes()
         self.suspects: dict[int, Letter] = {}  # were out at a death, in the order they went out
+        self.is_careful = False  # until all suspects are done with, the last one included
         self.out: dict[int, Letter] = {}
         self.out_bytes = 0
+        self.depth = 0
         self.bytes = 0
         self.waiting: set[tuple[str, str]] = set()  # (sender, address it used) of those that were told there is no room
         self.handled = 0
@@ -90,31 +104,46 @@ class Mailbox:
         self.dead = 0
 
     @property
-    def depth(self) -> int:
-        return len(self.queue) + len(self.suspects) + len(self.out)
+    def is_full(self) -> bool:
+        spec, ledger = self.spec, self.ledger
+        return self.depth >= spec.size or self.bytes >= spec.bytes or ledger.bytes >= ledger.limit
 
     @property
-    def is_full(self) -> bool:
-        return self.depth >= self.spec.size or self.bytes >= self.spec.bytes
+    def is_over(self) -> bool:
+        """Beyond a bound, not just at it."""
+        spec, ledger = self.spec, self.ledger
+        return self.depth > spec.size or self.bytes > spec.bytes or ledger.bytes > ledger.limit
 
     @property
     def has_room(self) -> bool:
         """Below the low watermark: half of each bound."""
-        return 2 * self.depth <= self.spec.size and 2 * self.bytes <= self.spec.bytes
+        spec, ledger = self.spec, self.ledger
+        return 2 * self.depth <= spec.size and 2 * self.bytes <= spec.bytes and 2 * ledger.bytes <= ledger.limit
 
     def put(self, letter: Letter) -> None:
-        self.bytes += len(letter.payload) + LETTER_BYTES
+        size = len(letter.payload) + LETTER_BYTES
+        self.depth += 1
+        self.bytes += size
+        self.ledger.bytes += size
         self.queue.put(letter)
+
+    def _gone(self, letter: Letter) -> None:
+        size = len(letter.payload) + LETTER_BYTES
+        self.depth -= 1
+        self.bytes -= size
+        self.ledger.bytes -= size
 
     def take(self) -> list[Letter]:
         """What may go out now: up to the window, or a single suspect."""
-        if self.suspects:
+        if self.is_careful:
             if self.out:
                 return []
-            number, letter = next(iter(self.suspects.items()))
-            del self.suspects[number]
-            self._send(letter)
-            return [letter]
+            if self.suspects:
+                number = next(iter(self.suspects))
+                letter = self.suspects.pop(number)
+                self._send(letter)
+                return [letter]
+            self.is_careful = False
         letters: list[Letter] = []
         queue, out, window = self.queue, self.out, self.spec.window
         while queue and len(out) < window and (self.out_bytes < WINDOW_BYTES or not out):
@@ -136,7 +165,7 @@ class Mailbox:
             letter = self.suspects.pop(number, None)
             if letter is None:
                 return None
-        self.bytes -= len(letter.payload) + LETTER_BYTES
+        self._gone(letter)
         return letter
 
     def crashed(self, *, charge: bool) -> Letter | None:
@@ -144,7 +173,10 @@ class Mailbox:
         blamed = next(iter(self.out.values())) if charge and len(self.out) == 1 else None
         if blamed:
             blamed.deliveries += 1
+        for letter in self.out.values():
+            letter.flags |= AGAIN
         self.suspects = {**self.out, **self.suspects}
+        self.is_careful = bool(self.suspects)
         self.out = {}
         self.out_bytes = 0
         self.is_up = False
@@ -152,7 +184,7 @@ class Mailbox:
 
     def remove_suspect(self, number: int) -> Letter:
         letter = self.suspects.pop(number)
-        self.bytes -= len(letter.payload) + LETTER_BYTES
+        self._gone(letter)
         return letter
 
     def drop_oldest(self) -> Letter | None:
@@ -160,7 +192,7 @@ class Mailbox:
         if not self.queue:
             return None
         letter = self.queue.drop_oldest()
-        self.bytes -= len(letter.payload) + LETTER_BYTES
+        self._gone(letter)
         return letter
 
     def withdraw(self, number: int) -> Letter | None:
@@ -168,7 +200,7 @@ class Mailbox:
         for letter in self.queue:
             if letter.id == number:
                 self.queue.remove(letter)
-                self.bytes -= len(letter.payload) + LETTER_BYTES
+                self._gone(letter)
                 return letter
         return None
 
@@ -177,5 +209,8 @@ class Mailbox:
         rest = [(letter, True) for letter in (*self.out.values(), *self.suspects.values())]
         rest += [(letter, False) for letter in self.queue]
         self.queue, self.out, self.suspects = Lanes(), {}, {}
-        self.bytes = self.out_bytes = 0
+        self.is_careful = False
+        self.out_bytes = 0
+        for letter, _ in rest:
+            self._gone(letter)
         return rest

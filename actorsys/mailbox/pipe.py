@@ -94,7 +94,8 @@ class Pipe:
         """Write what is queued, waiting for the socket: the last words of a process."""
         if self._is_open and self._outgoing:
             os.set_blocking(self._fd, True)
-            self._writable()
+            while self._outgoing:  # even a blocking write may take only a part
+                self._writable()
 
     def close(self) -> None:
         """Stop and close the descriptor; idempotent."""

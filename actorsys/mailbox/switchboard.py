@@ -4,128 +4,34 @@
 in takes part under the name HOST: it posts frames like an agent and gets its replies like one, but has no mailbox.
 """
 
-from collections import OrderedDict
+import sys
 from collections.abc import Callable
 from typing import Any
-
-from msgspec import Struct
 
 from ..errors import AgentDown, UnknownAgent
 from ..messages import Failure
 from ..names import base, did_you_mean
-from ..spec import MailboxSpec
 from .codec import encode
-from .letter import ASK, FAIL_WHEN_DOWN, FAILURE, REMOTE, Cancel, DownNote, Failed, Forget, Frame, Full, Letter, Room
-from .mailbox import Mailbox
-
-DEAD_LETTERS = 1000  # kept at most; older ones are only counted
-
-
-class Event(Struct):
-    """What can happen to the switchboard."""
-
-
-class Open(Event):
-    """A mailbox for agent `name`, reached by each of `addresses`; `shown` is its name as a sender."""
-
-    name: str
-    spec: MailboxSpec
-    addresses: tuple[str, ...]
-    shown: str
-
-
-class Up(Event):
-    """Its process is ready for mail."""
-
-    name: str
-
-
-class Gone(Event):
-    """Its process ended. `charge`: it died of what it held, no exception was reported and nobody killed it on purpose."""
-
-    name: str
-    reason: str
-    charge: bool = False
-
-
-class Close(Event):
-    """It failed for good: mail goes to the dead letters, askers are told. `forget`: the name disappears too."""
-
-    name: str
-    reason: str
-    forget: bool = False
-
-
-class Reopen(Event):
-    name: str
-
-
-class Posted(Event):
-    """A frame arrived from an agent, or from HOST."""
-
-    name: str
-    frame: Frame
-
-
-class Action(Struct):
-    """What the driver has to do."""
-
-
-class Deliver(Action):
-    to: str
-    letters: list[Letter]
-
-
-class Confirm(Action):
-    """Tell the sender that its frame `number` was taken."""
-
-    to: str
-    number: int
-
-
-class Tell(Action):
-    to: str
-    note: DownNote
-
-
-class Blamed(Action):
-    """The letter that agent `name` died on, for certain; `quarantined` when that was once too often."""
-
-    name: str
-    letter: Letter
-    quarantined: bool
-
-
-class DeadLetter(Action):
-    """A letter that nobody could take, with the reason; also what `dead-letters` lists."""
-
-    id: int
-    to: str
-    sender: str
-    type: str
-    payload: bytes
-    priority: int
-    reason: str
-    at: int
-    traceback: str = ""
-    deliveries: int = 0
-
-
-class Ask(Struct, gc=False):
-    """An ask in flight: who asked, under which number of its own, and in which mailbox it is."""
-
-    source: str
-    number: int
-    box: Mailbox
+from .dead_letters import Action, DeadLetter, DeadLetters
+from .letter import ASK, FAIL_WHEN_DOWN, FAILURE, HOST, REMOTE, TELL, Cancel, Failed, Forget, Full, Letter, Room
+from .mailbox import Ledger, Mailbox
+from .replies import Replies
+from .traffic import Blamed, Close, Confirm, Deliver, Event, Gone, Open, Posted, Reopen, Respec, Retry, Tell, Up
 
 
 class Switchboard:
-    def __init__(self) -> None:
+    """`max_bytes` bounds all mailboxes together; see `Ledger`."""
+
+    def __init__(self, max_bytes: int = sys.maxsize) -> None:
         self.boxes: dict[str, Mailbox] = {}
-        self.dead_letters: OrderedDict[int, DeadLetter] = OrderedDict()
+        self.ledger = Ledger(max_bytes)
+        self.dead_letters = DeadLetters()
         self.late_replies = 0
+        self.repeated_tells = 0
         self._routes: dict[str, list[Mailbox]] = {}
-        self._asks: dict[int, Ask] = {}
+        self._replies = Replies()
+        self._taken: dict[int, int] = {}  # letter in flight -> how many of its handler's tells were taken
+        self._short: set[str] = set()  # mailboxes that have told senders to wait
         self._next = 1
         self._table: dict[type[Event], Callable[[Any, int], list[Action]]] = {
             Posted: self._posted,
@@ -134,6 +40,8 @@ class Switchboard:
             Open: self._open,
             Close: self._close,
             Reopen: self._reopen,
+            Respec: self._respec,
+            Retry: self._retry,
         }
 
     def handle(self, event: Event, now: int) -> list[Action]:
@@ -163,8 +71,8 @@ class Switchboard:
             else:
                 self._answer(letter, actions)
         if box is not None:
-            for number in frame.acks:
-                self._acknowledge(box, number)
+            if frame.acks:
+                self._acknowledge(box, frame.acks)
             for note in frame.notes:
                 if type(note) is Failed:
                     self._failed(box, note, now, actions)
@@ -176,10 +84,14 @@ class Switchboard:
             actions.append(Confirm(source, frame.number))
         for target in touched.values():
             self._deliver(target, now, actions)
+        if self._short:
+            self._release(actions)
         return actions
 
     def _accept(self, letter: Letter, source: str, shown: str, now: int, actions: list[Action]) -> Mailbox | None:
         """Take a letter into custody. What cannot be accepted is answered, or dead-lettered, at once."""
+        if letter.cause and letter.kind == TELL and self._is_repeated(letter, source):
+            return None
         boxes = self._routes.get(letter.to)
         if boxes is None:
             self._refuse(letter, source, shown, self.unknown(letter.to), now, actions)
@@ -194,24 +106,47 @@ class Switchboard:
         number = self._next
         self._next = number + 1
         if letter.kind == ASK:
-            self._asks[number] = Ask(source, letter.id, box)
+            self._replies.open(number, source, letter.id, box)
         letter.id = number
         if not letter.flags & REMOTE:
             letter.sender = shown
-        if box.is_full and box.spec.overflow == "drop_oldest":
-            dropped = box.drop_oldest()
-            if dropped is not None:
-                self._bury(box, dropped, "mailbox full, oldest dropped", now, actions)
         box.put(letter)
-        if box.is_full and (source != box.name or letter.flags & REMOTE):
-            self._announce_full(box, source, letter.to, actions)
+        if box.is_full:
+            self._filled(box, letter, source, now, actions)
         return box
 
-    def _announce_full(self, box: Mailbox, source: str, address: str, actions: list[Action]) -> None:
-        """Tell a sender, once, that there is no room: its next tell waits or raises."""
-        if box.spec.overflow != "drop_oldest" and (source, address) not in box.waiting:
-            box.waiting.add((source, address))
-            actions.append(Tell(source, Full(address, box.spec.overflow == "reject")))
+    def _is_repeated(self, letter: Letter, source: str) -> bool:
+        """Whether this tell of a handler that runs again was taken the first time."""
+        box = self.boxes.get(source)
+        if box is None or letter.cause not in box.out:
+            return False
+        taken = self._taken.get(letter.cause, 0)
+        if letter.ordinal <= taken:
+            self.repeated_tells += 1
+            return True
+        self._taken[letter.cause] = letter.ordinal
+        return False
+
+    def _filled(self, box: Mailbox, letter: Letter, source: str, now: int, actions: list[Action]) -> None:
+        """The letter took the last room: make some, or tell its sender, once, so that its next tell waits or raises."""
+        if box.spec.overflow == "drop_oldest":
+            while box.is_over and (dropped := box.drop_oldest()) is not None:
+                self._bury(box, dropped, "mailbox full, oldest dropped", now, actions)
+        elif (source != box.name or letter.flags & REMOTE) and (source, letter.to) not in box.waiting:
+            box.waiting.add((source, letter.to))
+            self._short.add(box.name)
+            actions.append(Tell(source, Full(letter.to, box.spec.overflow == "reject")))
+
+    def _release(self, actions: list[Action]) -> None:
+        """Tell those who wait that there is room again."""
+        for name in sorted(self._short):
+            box = self.boxes.get(name)
+            if box is None or box.closed or box.has_room:
+                self._short.discard(name)
+                for source, address in sorted(box.waiting) if box else ():
+                    actions.append(Tell(source, Room(address)))
+                if box:
+                    box.waiting.clear()
 
     def _refuse(
         self, letter: Letter, source: str, shown: str, error: UnknownAgent | AgentDown, now: int, actions: list[Action]
@@ -229,38 +164,42 @@ class Switchboard:
         actions.append(Deliver(source, [Letter(FAILURE, number, source, "", "", payload)]))
 
     def _answer(self, letter: Letter, actions: list[Action]) -> None:
-        ask = self._asks.pop(letter.id, None)
+        ask = self._replies.end(letter.id)
         if ask is None:
             self.late_replies += 1
             return
         letter.id = ask.number
         actions.append(Deliver(ask.source, [letter]))
 
-    def _acknowledge(self, box: Mailbox, number: int) -> None:
-        letter = box.acknowledge(number)
-        if letter is None:
-            return
-        if letter.kind == ASK and self._asks.pop(number, None) is not None:
-            box.expired += 1  # acknowledged without an answer: its deadline had passed, or nobody waits
-        else:
-            box.handled += 1
+    def _acknowledge(self, box: Mailbox, numbers: list[int]) -> None:
+        taken = self._taken
+        for number in numbers:
+            letter = box.acknowledge(number)
+            if letter is None:
+                continue
+            if letter.kind == ASK and self._replies.end(number) is not None:
+                box.expired += 1  # acknowledged without an answer: its deadline had passed
+            else:
+                box.handled += 1
+            if taken:
+                taken.pop(number, None)
 
     def _failed(self, box: Mailbox, note: Failed, now: int, actions: list[Action]) -> None:
         letter = box.acknowledge(note.id)
+        self._taken.pop(note.id, None)
         if letter is not None:
             box.failed += 1
-            self._bury(box, letter, f"{note.failure.type}: {note.failure.message}", now, actions, note.failure.traceback)
+            self._bury(box, letter, note.failure.line, now, actions, note.failure.traceback)
 
     def _forget(self, source: str, note: Forget, actions: list[Action]) -> None:
-        for number, ask in self._asks.items():
-            if ask.number == note.id and ask.source == source:
-                self._cancel(number, ask, actions)
-                break
+        number = self._replies.find(source, note.id)
+        if number is not None:
+            self._cancel(number, actions)
 
-    def _cancel(self, number: int, ask: Ask, actions: list[Action]) -> None:
+    def _cancel(self, number: int, actions: list[Action]) -> None:
         """The asker has gone: take the letter back, or stop its handler."""
-        del self._asks[number]
-        if ask.box.withdraw(number) is None and number in ask.box.out:
+        ask = self._replies.end(number)
+        if ask is not None and ask.box.withdraw(number) is None and number in ask.box.out:
             actions.append(Tell(ask.box.name, Cancel(number)))
 
     def _deliver(self, box: Mailbox, now: int, actions: list[Action]) -> None:
@@ -275,16 +214,14 @@ class Switchboard:
                 break
             for letter in letters:
                 if letter.deadline and letter.deadline <= now:
-                    self._acknowledge(box, letter.id)
-        if box.waiting and box.has_room:
-            for source, address in sorted(box.waiting):
-                actions.append(Tell(source, Room(address)))
-            box.waiting.clear()
+                    box.acknowledge(letter.id)
+                    box.expired += 1
+                    self._replies.end(letter.id)
 
     # --- agents
 
     def _open(self, event: Open, now: int) -> list[Action]:
-        box = self.boxes[event.name] = Mailbox(event.name, event.spec)
+        box = self.boxes[event.name] = Mailbox(event.name, event.spec, self.ledger)
         box.shown = event.shown
         for address in event.addresses:
             self._routes.setdefault(address, []).append(box)
@@ -294,11 +231,17 @@ class Switchboard:
         self.boxes[event.name].closed = ""
         return []
 
+    def _respec(self, event: Respec, now: int) -> list[Action]:
+        box = self.boxes[event.name]
+        box.spec, box.shown = event.spec, event.shown
+        return []
+
     def _up(self, event: Up, now: int) -> list[Action]:
         box = self.boxes[event.name]
         box.is_up = True
         actions: list[Action] = []
         self._deliver(box, now, actions)
+        self._release(actions)
         return actions
 
     def _gone(self, event: Gone, now: int) -> list[Action]:
@@ -311,16 +254,18 @@ class Switchboard:
             if quarantined:
                 box.remove_suspect(blamed.id)
                 self._bury(box, blamed, f"killed {base(box.name)!r} {blamed.deliveries} times: {event.reason}", now, actions)
-        for number, letter in list(box.suspects.items()):
-            if letter.flags & FAIL_WHEN_DOWN and number in self._asks:
-                box.remove_suspect(number)
-                self._end_ask(letter, event.reason, True, actions)
-        for number, ask in list(self._asks.items()):
-            if ask.source == box.name:
-                self._cancel(number, ask, actions)
+        for letter in [*box.suspects.values(), *box.queue]:
+            if letter.flags & FAIL_WHEN_DOWN and self._replies.is_open(letter.id):
+                may_have_run = box.withdraw(letter.id) is None
+                if may_have_run:
+                    box.remove_suspect(letter.id)
+                self._end_ask(letter, event.reason, may_have_run, actions)
+        for number in self._replies.asked_by(box.name):
+            self._cancel(number, actions)
         for other in self.boxes.values():
             if other.waiting:
                 other.waiting = {entry for entry in other.waiting if entry[0] != box.name}
+        self._release(actions)
         return actions
 
     def _close(self, event: Close, now: int) -> list[Action]:
@@ -332,9 +277,7 @@ class Switchboard:
                 self._end_ask(letter, event.reason, may_have_run, actions)
             else:
                 self._bury(box, letter, event.reason, now, actions)
-        for source, address in sorted(box.waiting):
-            actions.append(Tell(source, Room(address)))
-        box.waiting.clear()
+        self._release(actions)
         if event.forget:
             del self.boxes[event.name]
             for address, boxes in list(self._routes.items()):
@@ -345,7 +288,7 @@ class Switchboard:
         return actions
 
     def _end_ask(self, letter: Letter, reason: str, may_have_run: bool, actions: list[Action]) -> None:
-        ask = self._asks.pop(letter.id, None)
+        ask = self._replies.end(letter.id)
         if ask is not None:
             ran = "its handler may have run" if may_have_run else "its handler has not run"
             message = f"{letter.to!r} ended before it answered ({ran}): {reason}"
@@ -355,6 +298,7 @@ class Switchboard:
 
     def _bury(self, box: Mailbox, letter: Letter, reason: str, now: int, actions: list[Action], traceback: str = "") -> None:
         box.dead += 1
+        self._taken.pop(letter.id, None)
         if letter.kind == ASK:
             self._end_ask(letter, reason, letter.deliveries > 0, actions)
         self._keep(letter, reason, now, actions, traceback)
@@ -372,7 +316,14 @@ class Switchboard:
             traceback,
             letter.deliveries,
         )
-        self.dead_letters[letter.id] = dead
-        if len(self.dead_letters) > DEAD_LETTERS:
-            self.dead_letters.popitem(last=False)
+        self.dead_letters.add(dead)
         actions.append(dead)
+
+    def _retry(self, event: Retry, now: int) -> list[Action]:
+        dead = self.dead_letters.remove(event.id)
+        letter = Letter(TELL, 0, dead.to, dead.sender, dead.type, dead.payload, dead.priority)
+        actions: list[Action] = []
+        box = self._accept(letter, HOST, dead.sender, now, actions)
+        if box is not None:
+            self._deliver(box, now, actions)
+        return actions

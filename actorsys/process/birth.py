@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # typeshed knows only `signal`
 import faulthandler
 import gc
 import os
-import random
+import resource
 import signal
 import sys
 import time
@@ -18,6 +19,9 @@ from .kernel import MARK, close_others, die_with_parent, raise_oom_score
 
 CONNECTION = 3  # the one descriptor besides the standard three
 _ADOPTION_S = 2.0
+_SIGNALS = tuple(map(int, signal.valid_signals()))
+_SIGINT = int(signal.SIGINT)
+_IGNORED = int(signal.SIGTERM), int(signal.SIGHUP)
 
 
 def settle_in(keeper: int) -> None:
@@ -36,15 +40,18 @@ def settle_in(keeper: int) -> None:
 
 
 def reset_signals() -> None:
-    """As in an interpreter that just started."""
-    signal.set_wakeup_fd(-1)
-    for number in signal.valid_signals():
-        handler = signal.getsignal(number)
-        ours = number in (signal.SIGTERM, signal.SIGHUP) and handler == signal.SIG_IGN  # zygote and keeper ignore these
-        if ours or (callable(handler) and number != signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    """As in an interpreter that just started.
+
+    With the functions of C: what `signal` wraps around them makes enums, and running that would cost each agent 0.2 MiB.
+    """
+    _signal.set_wakeup_fd(-1)
+    for number in _SIGNALS:
+        handler = _signal.getsignal(number)
+        ours = number in _IGNORED and handler == _signal.SIG_IGN  # zygote and keeper ignore these
+        if ours or (callable(handler) and number != _SIGINT):
+            _signal.signal(number, _signal.SIG_DFL)
+    _signal.signal(_SIGINT, _signal.default_int_handler)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
 
 
 def take_descriptors(output: int, connection: int) -> None:
@@ -61,8 +68,6 @@ def take_descriptors(output: int, connection: int) -> None:
 def limit_files(soft: int | None) -> None:
     """The host's own limit again: the supervisor raised its soft one, and select() in user code breaks above 1,024."""
     if soft is not None:
-        import resource
-
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 
 
@@ -70,10 +75,12 @@ def live(header: dict[str, Any], payload: bytes) -> NoReturn:
     """Run the entry and end the process with its result."""
     limit_files(header.get("nofile"))
     raise_oom_score()
-    os.environ.update(header["env"])
+    for name, value in header["env"].items():
+        os.environ[name] = value
     os.environ[MARK] = header["mark"]
     _reseed()
-    faulthandler.enable(sys.stderr)
+    if not faulthandler.is_enabled():  # a zygote has done it for its agents
+        faulthandler.enable(sys.stderr)
     gc.enable()
     code = 1
     try:
@@ -106,8 +113,7 @@ def _exit_code(error: SystemExit) -> int:
 
 
 def _reseed() -> None:
-    """Twins forked from one zygote must not draw the same numbers. `random` does it itself; numpy's global generator does not."""
-    random.seed()
+    """Twins forked from one zygote must not draw the same numbers. `random` sees to that itself; numpy's global generator does not."""
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
         numpy_random.seed()

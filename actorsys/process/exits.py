@@ -79,7 +79,7 @@ def judge(
     if killed_for is not None and signal == "SIGKILL":
         return killed_for
     if said is not None:
-        return "crashed" if is_ready else "start_failed", f"{said.type}: {said.message}"
+        return "crashed" if is_ready else "start_failed", said.line
     if has_stopped:
         return "shutdown", ""
     if signal is not None:

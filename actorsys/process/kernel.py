@@ -9,24 +9,36 @@ import ctypes
 import os
 import signal
 import sys
+from mmap import PAGESIZE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 MARK = "ACTORSYS_AGENT"
 MARK_ROOM = 240  # characters: run, name with replica, incarnation
 
 _PDEATHSIG, _SUBREAPER = 1, 36
-_libc = ctypes.CDLL(None, use_errno=True)
+_DONTNEED = 4
+_libc = ctypes.CDLL(None)
+_madvise: Any = None
+_prctl: Any = None  # made here, where all agents share it, and not in each of them
+if sys.platform == "linux":
+    _prctl = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_ulong] * 5)(("prctl", _libc))
+    _madvise = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)(("madvise", _libc))
+_SIGKILL = int(signal.SIGKILL)
 
 
 def die_with_parent() -> None:
     """SIGKILL for this process when its parent ends; survives exec. The parent must be single-threaded: the kernel means its thread."""
-    if sys.platform == "linux":
-        _libc.prctl(_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if _prctl is not None:
+        _prctl(_PDEATHSIG, _SIGKILL, 0, 0, 0)
 
 
 def adopt_descendants() -> None:
     """From now on every orphan below this process falls to it, not to process 1."""
-    if sys.platform == "linux":
-        _libc.prctl(_SUBREAPER, 1, 0, 0, 0)
+    if _prctl is not None:
+        _prctl(_SUBREAPER, 1, 0, 0, 0)
 
 
 def mark_of(run: str, name: str, incarnation: int) -> str:
@@ -57,10 +69,26 @@ def rewrite_mark(place: int, mark: str) -> None:
 def raise_oom_score() -> None:
     """When memory runs out an agent goes before its supervisor does."""
     try:
-        with open("/proc/self/oom_score_adj", "w") as file:
-            file.write("500")
+        fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        os.write(fd, b"500")
     except OSError:
         pass
+    finally:
+        os.close(fd)
+
+
+def give_back(address: int, size: int) -> None:
+    """Hand those pages of an object back that hold nothing but zeros: they read as zeros all the same, and cost nothing until written."""
+    if _madvise is None:
+        return
+    zeros = bytes(PAGESIZE)
+    first = -(-address // PAGESIZE) * PAGESIZE
+    for page in range(first, address + size - PAGESIZE + 1, PAGESIZE):
+        if ctypes.string_at(page, PAGESIZE) == zeros:
+            _madvise(page, PAGESIZE, _DONTNEED)
 
 
 def close_others(keep: set[int]) -> None:

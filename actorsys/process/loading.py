@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 from typing import Any
 
 _depth = 0
@@ -42,8 +43,6 @@ def load(type: str) -> Any:
 
 
 def _module(name: str) -> Any:
-    from importlib import import_module
-
     if name in ("__main__", "__mp_main__"):
         if _script is not None:
             return _script
@@ -52,7 +51,8 @@ def _module(name: str) -> Any:
         if "path" in _main:
             return _load_script(_main["path"])
         name = _main["name"]
-    return import_module(name)
+    # The usual case first: the machinery of an import would cost each agent 60 KiB of unshared pages.
+    return sys.modules.get(name) or import_module(name)
 
 
 def _load_script(path: str) -> Any:

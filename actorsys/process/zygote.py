@@ -6,6 +6,7 @@ the agent, falls to the keeper (a subreaper), and so neither depends on the zygo
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import os
 import socket
@@ -21,6 +22,12 @@ from .wire import Closed, Frame, Wire
 # What every agent needs; loaded once here, shared by all of them.
 _BASE = ("asyncio", "logging", "msgspec.json", "msgspec.msgpack", "multiprocessing.connection", "traceback", "uvloop")
 
+# Of CPython's allocator for small objects (Objects/obmalloc.c), 3.10 to 3.13. Were they wrong: 16 MiB more, shared by all.
+_BLOCK_STEP, _BLOCK_MAX = 16, 512
+_POOL_BYTES, _POOL_HEADER = 16_384, 48
+_BYTES_OVERHEAD = sys.getsizeof(b"")
+_HOLES_MAX = 2_000
+
 
 class Zygote:
     def __init__(self, wire: Wire, keeper: int, mark_place: int) -> None:
@@ -29,6 +36,7 @@ class Zygote:
         self._mark_place = mark_place
         self._procfs = Procfs()
         self._is_frozen = False
+        self._fillers: list[bytes] = []
 
     def serve(self, header: dict[str, Any]) -> NoReturn:
         """Say that we are up, then answer until the keeper is gone."""
@@ -45,12 +53,16 @@ class Zygote:
                         self._wire.send({"id": frame.header["id"], **self._fork(frame)})
 
     def _import(self, type: str) -> str | None:
-        self._is_frozen = False
+        known = len(sys.modules)
         try:
-            loading.load(type)
+            found = loading.load(type)
+            if prepare := getattr(found, "__before_fork__", None):
+                prepare()
         except BaseException as error:  # noqa: BLE001  # an import may raise anything, SystemExit too, and we live on
             return loading.why(error)
         finally:
+            if len(sys.modules) != known:
+                self._is_frozen = False
             self._flush()
         return None
 
@@ -69,6 +81,7 @@ class Zygote:
         if not self._is_frozen:
             # Frozen objects are never looked at by a child's collector, so their pages stay shared: 2.7 MB an agent instead of 9.
             gc.collect()
+            self._fill_holes()
             gc.freeze()
             self._is_frozen = True
         self._flush()
@@ -112,6 +125,18 @@ class Zygote:
         finally:
             os._exit(1)  # never back into the zygote's loop
 
+    def _fill_holes(self) -> None:
+        """Leave no free room among the shared objects, so that what an agent makes lies together: 0.14 MiB of unshared pages less.
+
+        CPython takes a block of memory from a pool of blocks of the same size, and turns to a new pool when all others are full.
+        """
+        for size in range(3 * _BLOCK_STEP, _BLOCK_MAX + 1, _BLOCK_STEP):
+            for _ in range(_HOLES_MAX):
+                block = bytes(size - _BYTES_OVERHEAD)
+                self._fillers.append(block)
+                if id(block) % _POOL_BYTES == _POOL_HEADER:
+                    break
+
     @staticmethod
     def _close(fds: list[int]) -> None:
         for fd in fds:
@@ -130,6 +155,7 @@ class Zygote:
 def main(sock: socket.socket, keeper: int, mark_place: int, header: dict[str, Any]) -> NoReturn:
     gc.disable()
     tidy_streams()
+    faulthandler.enable(sys.stderr)
     try:
         Zygote(Wire(sock), keeper, mark_place).serve(header)
     except Closed:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from ..errors import ActorError
+from ..mailbox.codec import decoder
+from ..mailbox.letter import Watch
 from ..mailbox.outbox import packed
 from ..mailbox.ref import Ref
-from ..messages import Event, Message, Request
-from .handlers import Handler, collect
+from ..messages import Down, Event, Message, Request, class_path
+from .handlers import Handler, collect, is_async
 from .state import State
 from .timers import Timer
 
@@ -36,6 +39,14 @@ class Agent:
         super().__init_subclass__(**keywords)
         cls.__handlers__ = collect(cls)
 
+    @classmethod
+    def __before_fork__(cls) -> None:
+        """Called where the class was loaded, before its agents are forked: they share what each would find out for 0.3 MiB."""
+        is_async(cls.receive), is_async(cls.on_notice)
+        for handler in cls.__handlers__.values():
+            with suppress(Exception):  # it is reported by the agent, which makes it again
+                decoder(handler.type)
+
     # --- for subclasses to override
 
     async def on_start(self) -> None:
@@ -47,6 +58,10 @@ class Agent:
     async def receive(self, message: Message) -> Any:
         """Called with whatever no handler takes; what it returns is the reply to an ask."""
         raise NotImplementedError  # never reached: without an override the runtime answers BadMessage
+
+    async def on_notice(self, notice: Down) -> None:
+        """Called, like a handler, when an agent that this one monitors has died."""
+        self.log.info("%s is down: %s", notice.agent, notice.reason)
 
     # --- to use
 
@@ -94,6 +109,38 @@ class Agent:
     def after(self, seconds: float, message: Event | Request[Any] | Any) -> Timer:
         """Send this agent a message once, `seconds` from now, unless its process ends before."""
         return self._runtime.timers.start(seconds, *packed(message), repeat=False)
+
+    async def spawn(self, agent: type | str, *, name: str, **options: Any) -> Ref:
+        """Start another agent, of a class or of "module:Class"; return when it is ready.
+
+        `options` are the keys of its table in agents.toml. It is `temporary` unless `restart` says otherwise, and outlives this agent
+        unless the two are linked.
+
+        Raises ConfigError for a wrong option or a name in use, StartFailed when it does not become ready.
+        """
+        path = agent if isinstance(agent, str) else class_path(agent)
+        options["restart"] = {"type": "temporary", **options.get("restart", {})}
+        await self._runtime.command("spawn", {"type": path, "name": name, "options": options})
+        return self.agent(name)
+
+    def monitor(self, agent: Ref | str) -> None:
+        """Be told of the next death of an agent: one `Down` to `on_notice`; at once if there is no such agent or it is down."""
+        self._watch("monitor", agent)
+
+    def demonitor(self, agent: Ref | str) -> None:
+        """End all monitors on an agent."""
+        self._watch("demonitor", agent)
+
+    def link(self, agent: Ref | str) -> None:
+        """Tie the life of this incarnation to that of another agent: the abnormal death of one kills the other, and the restart types
+        decide who is started again. A normal end, or `unlink`, dissolves the link."""
+        self._watch("link", agent)
+
+    def unlink(self, agent: Ref | str) -> None:
+        self._watch("unlink", agent)
+
+    def _watch(self, what: Literal["monitor", "demonitor", "link", "unlink"], agent: Ref | str) -> None:
+        self._runtime.note(Watch(what, agent if isinstance(agent, str) else agent.name))
 
     async def stop(self, reason: str = "normal") -> None:
         """End this agent, normally, once the current handler is done."""

@@ -4,6 +4,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable
+from functools import cache
 from typing import Any, TypeVar, overload
 
 from msgspec import Struct
@@ -69,6 +70,12 @@ def collect(cls: type) -> dict[str, Handler]:
             raise _wrong(cls, method, f"{owners[key]}() and {name}() both take {handler.type.__name__}; a type has one handler")
         handlers[key], owners[key] = handler, name
     return handlers
+
+
+@cache
+def is_async(method: Any) -> bool:
+    """Whether it must be awaited; remembered, as asking `inspect` once costs each agent 50 KiB of unshared pages."""
+    return inspect.iscoroutinefunction(method)
 
 
 def _handler(cls: type, name: str, method: Any) -> Handler:

@@ -9,6 +9,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import cached_property
 from typing import Any
 
 from msgspec import Struct
@@ -22,17 +23,19 @@ from ..mailbox.outbox import Outbox
 from ..mailbox.pipe import Pipe
 from ..mailbox.ref import Ref
 from ..memory.base import Memory, Restored
-from ..messages import Failure, Message
+from ..messages import Down, Failure, Message, type_id
 from ..names import nearest
 from ..spec import Assignment
 from ..units import SECOND_NS
 from .context import Delivery, current
-from .handlers import Handler
+from .handlers import Handler, is_async
 from .sending import Sending
 from .state import State
 from .timers import Timers
 
 FLUSH_ACKS = 64  # acknowledge at least every so many letters, so that the next ones are on their way meanwhile
+_DOWN = type_id(Down)
+_decode_down = decoder(Down)
 TURN_SECONDS = 0.005  # handlers that never wait still let the loop turn this often
 
 
@@ -62,8 +65,8 @@ class Runtime(Outbox):
         self.assignment = assignment
         self.pipe = pipe
         self.memory = memory
-        self.log = logging.getLogger(assignment.shown)
-        self.state = State(restored.values, self._commit_state)
+        self._state = State(restored.values, self._commit_state)
+        self._is_serial = assignment.concurrency == 1
         self.sending = Sending(pipe, memory, assignment.run, assignment.incarnation << 32 | 1, restored.frames)
         self.ending: asyncio.Future[str | Crash] = asyncio.get_running_loop().create_future()
         self.remote_reply: Callable[[Letter, Any, Failure | None], Awaitable[None]] | None = None
@@ -76,6 +79,10 @@ class Runtime(Outbox):
         self._is_stopping = False
 
     # --- the caller's side
+
+    @cached_property
+    def log(self) -> logging.Logger:  # made when it is used: most agents never log, and it costs 80 KiB of unshared pages
+        return logging.getLogger(self.assignment.shown)
 
     def post(self, letter: Letter) -> None:
         self.sending.post(letter, current.get())
@@ -109,8 +116,14 @@ class Runtime(Outbox):
         if not self.ending.done():
             self.ending.set_result(reason)
 
-    async def _commit_state(self) -> None:
-        changes = self.state.collect()
+    @property
+    def state(self) -> State:
+        """As the running handler sees it."""
+        delivery = current.get()
+        return self._state if delivery is None or not delivery.is_open else delivery.state
+
+    async def _commit_state(self, state: State) -> None:
+        changes = state.collect()
         if changes:
             await self.sending.commit(changes)
 
@@ -120,7 +133,7 @@ class Runtime(Outbox):
         """Begin to handle letters: each by the route of its type, others by `rest`."""
         self._routes, self._rest = routes, rest
         for _ in range(self.assignment.concurrency):
-            worker = asyncio.ensure_future(self._work())
+            worker = asyncio.get_running_loop().create_task(self._work())
             worker.add_done_callback(self._worked)
             self._workers.append(worker)
 
@@ -204,7 +217,7 @@ class Runtime(Outbox):
             sending.refuse(letter, failure := Failure.of(error, with_traceback=False))
             await self._answer_remote(letter, None, failure)
             return
-        delivery = Delivery(letter, worker)
+        delivery = Delivery(letter, worker, self._state if self._is_serial else self._state.view())
         sending.open[letter.id] = delivery
         current.set(delivery)
         try:
@@ -214,7 +227,7 @@ class Runtime(Outbox):
                 result = await asyncio.to_thread(route.call, message)
             else:
                 result = route.call(message)
-            changes = self.state.collect()
+            changes = delivery.state.collect()
             if letter.kind == ASK:
                 payload = NONE if result is None else encode(result)
                 sending.finish(delivery, changes, Letter(REPLY, letter.id, "", "", "", payload))
@@ -223,7 +236,7 @@ class Runtime(Outbox):
         except Exception as error:  # noqa: BLE001 - it is the user's code: `_failed` passes it on
             await self._failed(delivery, error)
         except asyncio.CancelledError:
-            self.state.roll_back()
+            delivery.state.roll_back()
             delivery.sends.clear()
             if not delivery.is_cancelled:  # the process is about to end: the message stays in custody
                 delivery.is_open = False
@@ -242,11 +255,13 @@ class Runtime(Outbox):
     async def _failed(self, delivery: Delivery, error: Exception) -> None:
         """Errors go to whoever can act (G4)."""
         letter = delivery.letter
-        self.state.roll_back()
+        delivery.state.roll_back()
         delivery.sends.clear()
         failure = Failure.of(error)
         if letter.kind == ASK:
             self.sending.finish(delivery, {}, Letter(FAILURE, letter.id, "", "", "", encode(failure)))
+        elif letter.headers is not None and letter.headers.get("reply"):  # whoever asked over NATS is told below
+            self.sending.finish(delivery, {})
         else:
             self.sending.finish(delivery, {}, failure=Failed(letter.id, failure))
         await self._answer_remote(letter, None, failure)
@@ -254,8 +269,8 @@ class Runtime(Outbox):
         if on_error == "restart" or (on_error == "auto" and letter.kind != ASK and not letter.flags & REMOTE):
             raise Crash(failure) from error
         self.log.warning("%s from %s failed", letter.type or "a message", letter.sender, exc_info=error)
-        if on_error == "stop":
-            self.stop("normal")
+        if on_error == "stop":  # and stay stopped, whatever the restart type
+            self.note(Command(0, "stop", {"names": [self.assignment.name]}))
 
     async def _answer_remote(self, letter: Letter, result: Any, failure: Failure | None) -> None:
         if letter.headers is not None and self.remote_reply is not None:
@@ -284,7 +299,7 @@ class Runtime(Outbox):
 
     def _unknown(self, kind: str) -> BadMessage:
         """The error for a message that no handler takes."""
-        names = sorted({route.type.__name__ for route in self._routes.values()})
+        names = sorted({route.type.__name__ for route in self._routes.values() if route.type is not Down})
         near = nearest(kind, names)
         hint = f"did you mean {near}?" if near else f"it takes {', '.join(names) or 'nothing'}."
         return BadMessage(f"{self.name!r} takes no {kind or 'messages without a type'}; {hint}", field="type")
@@ -319,4 +334,5 @@ def routes(agent: Any, handlers: dict[str, Handler]) -> dict[str, Route]:
         table[short] = route
     for short in ambiguous:
         del table[short]
+    table.setdefault(_DOWN, Route(agent.on_notice, Down, _decode_down, is_async(type(agent).on_notice)))
     return table

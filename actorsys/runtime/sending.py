@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from ..errors import StateError
 from ..mailbox.codec import decode_frame, encode, encode_frame
 from ..mailbox.framing import PREFIX
-from ..mailbox.letter import ASK, FAILURE, Failed, Frame, Letter, UpNote
+from ..mailbox.letter import AGAIN, ASK, FAILURE, TELL, Failed, Frame, Letter, UpNote
 from ..mailbox.pipe import Pipe
 from ..memory.base import Memory, StoredFrame
 from ..messages import Failure
@@ -33,6 +33,14 @@ class _Batch:
         self.notes: list[UpNote] = []
         self.changes: Changes = {}
         self.waiters: list[asyncio.Future[None]] = []  # of those who wait for it to be in custody
+
+
+def _count(delivery: Delivery) -> None:
+    """Number the tells of a handler that waits or runs again, so that custody can drop what it took before."""
+    for letter in delivery.sends:
+        if letter.kind == TELL:
+            delivery.told += 1
+            letter.cause, letter.ordinal = delivery.letter.id, delivery.told
 
 
 class Sending:
@@ -68,6 +76,8 @@ class Sending:
         delivery.is_open = False
         del self.open[delivery.letter.id]
         if delivery.sends:
+            if delivery.told or delivery.letter.flags & AGAIN:
+                _count(delivery)
             batch.letters += delivery.sends
         if reply is not None:
             batch.letters.append(reply)
@@ -136,6 +146,7 @@ class Sending:
         batch = self._batch
         for delivery in self.open.values():
             if delivery.sends:
+                _count(delivery)
                 batch.letters += delivery.sends
                 delivery.sends = []
         if not (batch.acks or batch.letters or batch.notes or batch.changes or batch.waiters):

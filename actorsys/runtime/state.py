@@ -24,7 +24,7 @@ class State(MutableMapping[str, Any]):
     1
     """
 
-    def __init__(self, stored: dict[str, bytes], commit: Callable[[], Awaitable[None]] | None = None) -> None:
+    def __init__(self, stored: dict[str, bytes], commit: "Callable[[State], Awaitable[None]] | None" = None) -> None:
         self._stored = stored
         self._values: dict[str, Any] = {}  # decoded so far
         self._touched: set[str] = set()
@@ -33,7 +33,11 @@ class State(MutableMapping[str, Any]):
     async def commit(self) -> None:
         """Store what changed so far now, before the handler ends; it no longer rolls back."""
         if self._commit is not None:
-            await self._commit()
+            await self._commit(self)
+
+    def view(self) -> "State":
+        """Another mapping over the same stored values: it sees what others have committed, and commits or rolls back alone."""
+        return State(self._stored, self._commit)
 
     def __getitem__(self, key: str) -> Any:
         if key not in self._values:

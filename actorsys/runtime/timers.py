@@ -8,9 +8,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from ..mailbox.letter import DEFAULT_PRIORITY, TELL, Letter
+from ..mailbox.letter import DEFAULT_PRIORITY, INCARNATION, TELL, Letter
 
-TIMER = "timer"  # in Letter.headers: (incarnation, number)
+TIMER = "timer"  # in Letter.headers: the number of the timer
 
 
 class Timer:
@@ -62,11 +62,13 @@ class Timers:
             self.cancel(number)
 
     def takes(self, headers: dict[str, Any]) -> bool:
-        """Whether a letter with these headers is to be handled: not when its timer was cancelled or set in an earlier life."""
-        if TIMER not in headers:
+        """Whether a letter with these headers is to be handled: not when it was meant for an earlier life, or its timer was cancelled."""
+        if headers.get(INCARNATION, self._incarnation) != self._incarnation:
+            return False
+        number = headers.get(TIMER)
+        if number is None:
             return True
-        incarnation, number = headers[TIMER]
-        if incarnation != self._incarnation or number not in self._entries:
+        if number not in self._entries:
             return False
         if self._entries[number].period is None:
             del self._entries[number]
@@ -79,7 +81,7 @@ class Timers:
         if not entry.is_pending:
             entry.is_pending = True
             letter = Letter(TELL, 0, self._address, "", entry.kind, entry.payload, DEFAULT_PRIORITY)
-            letter.headers = {TIMER: (self._incarnation, number)}
+            letter.headers = {INCARNATION: self._incarnation, TIMER: number}
             self._post(letter)
         entry.handle = None
         if entry.period is not None:

@@ -5,19 +5,26 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from msgspec import Struct
+from msgspec import Struct, to_builtins
 
-from ..errors import ActorError, BadMessage
-from ..mailbox.codec import convert, decoder, encode
-from ..mailbox.letter import DEFAULT_PRIORITY, HOST, LENIENT, TELL, Letter
+from ..clock import now_ns
+from ..errors import ActorError, AskTimeout, BadMessage
+from ..mailbox.codec import convert, decode, decoder, encode
+from ..mailbox.dead_letters import DeadLetter
+from ..mailbox.letter import DEFAULT_PRIORITY, HOST, LENIENT, TELL, Letter, Show
+from ..mailbox.traffic import Retry
+from ..memory import base as memory
 from ..names import did_you_mean
+from ..units import SECOND_NS
 from . import core as machine
 
 if TYPE_CHECKING:
     from .supervisor import Supervisor
 
+SNAPSHOT_TIMEOUT = 5.0  # seconds an agent gets to show its state
+KILL_TIMEOUT = 5.0  # seconds until a killed process and all it started are gone; it takes milliseconds
 SETTLED = {"start": ("running", "failed"), "restart": ("running", "failed"), "stop": ("stopped", "failed")}
 
 
@@ -32,11 +39,23 @@ class Send(Struct, frozen=True, forbid_unknown_fields=True):
     priority: int = DEFAULT_PRIORITY
 
 
+class Spawn(Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    type: str
+    options: dict[str, Any] = {}
+
+
+class DeadLetters(Struct, frozen=True, forbid_unknown_fields=True):
+    do: Literal["list", "show", "retry", "drop"] = "list"
+    ids: list[int] | None = None
+
+
 class Commands:
     """Call it with a word and its arguments. Raises BadMessage for a word or arguments that do not exist, and what the word raises."""
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._sup = supervisor
+        self._next_snapshot = 1
         self._table: dict[str, Callable[[dict[str, Any]], Any]] = {
             "ps": self._ps,
             "why": self._why,
@@ -44,6 +63,9 @@ class Commands:
             "state": self._state,
             "ask": self._ask,
             "tell": self._tell,
+            "spawn": self._spawn,
+            "reload": self._reload,
+            "dead-letters": self._dead_letters,
             "start": lambda args: self._control("start", args),
             "stop": lambda args: self._control("stop", args),
             "restart": lambda args: self._control("restart", args),
@@ -60,7 +82,7 @@ class Commands:
         """One row for each agent, in the order of start."""
         driver, switchboard = self._sup.driver, self._sup.mail.switchboard
         wanted = None if names is None else {found for name in names for found in self._sup.find(name)}
-        dead = Counter(letter.to for letter in switchboard.dead_letters.values())
+        dead = Counter(letter.to for letter in switchboard.dead_letters)
         rows = []
         for view in driver.core.children.values():
             if wanted is None or view.name in wanted:
@@ -93,7 +115,31 @@ class Commands:
         }
 
     async def _state(self, args: dict[str, Any]) -> dict[str, Any]:
-        return await self._sup.snapshot(self._sup.find(_name(args))[0])
+        return await self._snapshot(self._sup.find(_name(args))[0])
+
+    async def _snapshot(self, name: str) -> dict[str, Any]:
+        """The stored state of one agent, from its process or, while it has none, from its backend."""
+        member = self._sup.driver.members[name]
+        if member.pipe is None or not member.is_ready:
+            backend = memory.create(member.spec.memory, name, self._sup.agents_dir) if ":" not in member.spec.memory else None
+            if backend is None:
+                raise ActorError(f"{member.shown} is not running and only it can read its state ({member.spec.memory})")
+            restored = await backend.open(self._sup.run_id)
+            await backend.close()
+            return {key: decode(value) for key, value in restored.values.items()}
+        number = self._next_snapshot
+        self._next_snapshot += 1
+        waiter = self._sup.driver.snapshots[number] = asyncio.get_running_loop().create_future()
+        self._sup.mail.note(name, Show(number))
+        try:
+            async with asyncio.timeout(SNAPSHOT_TIMEOUT):
+                return dict(decode(await waiter))
+        except TimeoutError:
+            raise AskTimeout(
+                f"{member.shown} did not show its state within {SNAPSHOT_TIMEOUT:g} s; its event loop is busy."
+            ) from None
+        finally:
+            self._sup.driver.snapshots.pop(number, None)
 
     async def _ask(self, args: dict[str, Any]) -> Any:
         send = convert(args, Send)
@@ -116,6 +162,32 @@ class Commands:
             Letter(TELL, 0, send.name, HOST, send.type or "", encode(send.payload), send.priority, 0, flags)
         )
 
+    async def _spawn(self, args: dict[str, Any]) -> None:
+        """Of an agent that starts another."""
+        spawn = convert(args, Spawn)
+        await self._sup.spawn(spawn.type, name=spawn.name, **spawn.options)
+
+    async def _reload(self, args: dict[str, Any]) -> list[dict[str, Any]]:
+        entries = await self._sup.reload(plan_only=bool(args.get("plan")))
+        return [{**to_builtins(entry), "text": str(entry)} for entry in entries]
+
+    async def _dead_letters(self, args: dict[str, Any]) -> list[dict[str, Any]]:
+        """List, show, retry or drop: all of them, or those of some ids."""
+        wanted = convert(args, DeadLetters)
+        mail = self._sup.mail
+        known = mail.switchboard.dead_letters
+        missing = [number for number in wanted.ids or () if number not in known]
+        if missing:
+            raise BadMessage(f"there is no dead letter {missing[0]}; `actorsys dead-letters` lists them", field="ids")
+        found = [known[number] for number in (wanted.ids if wanted.ids is not None else [dead.id for dead in known])]
+        rows = [_dead_row(dead, with_payload=wanted.do == "show") for dead in found]
+        for dead in found:
+            if wanted.do == "retry":
+                mail.handle(Retry(dead.id))
+            elif wanted.do == "drop":
+                known.remove(dead.id)
+        return rows
+
     async def _control(self, do: str, args: dict[str, Any]) -> list[dict[str, Any]]:
         names = args.get("names")
         if not isinstance(names, list) or not names:
@@ -128,12 +200,15 @@ class Commands:
             "kill": machine.KillChild,
         }
         driver = self._sup.driver
+        killed = [member.process.exited for name in found if (member := driver.members[name]).process and do == "kill"]
         for name in found:
             for rejected in driver.tell_core(events[do](name)):
                 if rejected.why not in ("already started", "not running"):
                     raise ActorError(f"{driver.members[name].shown} cannot {do}: {rejected.why}")
         if do in SETTLED:
             await asyncio.gather(*(self._settle(name, SETTLED[do]) for name in found))
+        elif killed:
+            await asyncio.wait(killed, timeout=KILL_TIMEOUT)
         rows = []
         for name in found:
             if name in driver.members:
@@ -152,6 +227,21 @@ class Commands:
             if view.state in states or (view.state == "backoff" and view.incarnation != incarnation):
                 return
             await driver.changed(name)
+
+
+def _dead_row(dead: DeadLetter, *, with_payload: bool) -> dict[str, Any]:
+    row = {
+        "id": dead.id,
+        "to": dead.to,
+        "sender": dead.sender,
+        "type": dead.type,
+        "reason": dead.reason,
+        "age_s": round((now_ns() - dead.at) / SECOND_NS, 3),
+        "deliveries": dead.deliveries,
+    }
+    if with_payload:
+        row |= {"payload": decode(dead.payload), "traceback": dead.traceback or None}
+    return row
 
 
 def _name(args: dict[str, Any]) -> str:

@@ -84,6 +84,10 @@ class Core:
         """All children in the order of start."""
         return {slot.name: self.view(slot.name) for slot in sorted(self._slots.values(), key=strategies.rank)}
 
+    def is_dynamic(self, name: str) -> bool:
+        """Whether it was added at run time."""
+        return self._slots[name].child.dynamic
+
     def view(self, name: str) -> ChildView:
         slot = self._slots[name]
         return ChildView(

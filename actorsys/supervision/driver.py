@@ -2,16 +2,25 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
 
 from ..clock import now_ns
-from ..errors import BadMessage, StartFailed
-from ..mailbox.letter import Bus, Crashed, Frame, Ready, Snapshot, Stop, Stopped
+from ..errors import ActorError, BadMessage, StartFailed
+from ..mailbox.letter import (
+    Bus,
+    Crashed,
+    Frame,
+    Ready,
+    Snapshot,
+    Stop,
+    Stopped,
+    Watch,
+)  # fmt: skip
 from ..mailbox.pipe import Pipe
-from ..mailbox.switchboard import Blamed, Close, Gone, Open, Reopen, Up
+from ..mailbox.traffic import Blamed, Close, Gone, Open, Reopen, Respec, Up
 from ..messages import Failure
 from ..names import replica
 from ..process.exits import describe
@@ -19,10 +28,14 @@ from ..process.launcher import Launcher, Order, Process
 from ..spec import AgentSpec, Assignment
 from ..units import SECOND_NS
 from . import core as machine
-from .mail import Mail
+from . import oom
+from .mail import Mail, shown_sender
 from .member import Member
 from .output import Output
+from .plan import Entry
+from .pulse import Pulse
 from .states import KillCause
+from .ties import Ties
 
 log = logging.getLogger("actorsys.supervisor")
 
@@ -44,26 +57,79 @@ class Driver:
         self.mail = mail
         self.launcher = launcher
         self.members: dict[str, Member] = {}
+        self.groups: dict[str, str] = {}  # agent to group
         self.finished: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.snapshots: dict[int, asyncio.Future[bytes]] = {}
         self.has_nats = has_nats
         self._assign = assign
+        self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._watchers: dict[str, list[asyncio.Future[None]]] = {}
+        self._oom = oom.counter()
+        self._oom_kills = oom.kills(self._oom)
+        self._ties = Ties(self)
+        self._pulse = Pulse(self)
 
     # --- events in
 
     def add(self, spec: AgentSpec, *, dynamic: bool = False) -> list[str]:
-        """Open mailboxes for all replicas of an agent and let the core start them; their names."""
-        names = [replica(spec.name, index) for index in range(spec.replicas)]
-        for name in names:
-            shown = spec.name if spec.replicas == 1 else name
-            self.members[name] = Member(name, shown, spec)
-            self.mail.handle(Open(name, spec.mailbox, (spec.name, name), shown))
-        for index, name in enumerate(names):
-            self.tell_core(machine.Add(machine.child(spec, name, replica=index, dynamic=dynamic)))
-        return names
+        """Open mailboxes for all replicas of an agent and let the core start them; their names.
+
+        Raises ActorError when the core does not take one, as one too many.
+        """
+        return [self._add(spec, index, dynamic=dynamic) for index in range(spec.replicas)]
+
+    def _add(self, spec: AgentSpec, index: int, *, dynamic: bool) -> str:
+        name = replica(spec.name, index)
+        shown = spec.name if spec.replicas == 1 else name
+        self.members[name] = Member(name, shown, spec)
+        self.mail.handle(Open(name, spec.mailbox, (spec.name, name), shown))
+        child = machine.child(spec, name, replica=index, group=self.groups.get(spec.name), dynamic=dynamic)
+        for rejected in self.tell_core(machine.Add(child)):
+            self._removed(name)
+            raise ActorError(f"{shown} cannot be added: {rejected.why}")
+        return name
+
+    def replicas(self, name: str) -> list[str]:
+        """The members of an agent, by number."""
+        return sorted((m.name for m in self.members.values() if m.spec.name == name), key=lambda n: int(n.partition("/")[2]))
+
+    def scale(self, spec: AgentSpec) -> list[str]:
+        """Make the members of an agent as many as its spec says; the names of the new ones."""
+        names = self.replicas(spec.name)
+        dynamic = self.core.is_dynamic(names[0])
+        for name in reversed(names[spec.replicas :]):
+            self.tell_core(machine.Remove(name, force=True))
+        for name in names[: spec.replicas]:
+            self._respec(self.members[name], spec)
+        return [self._add(spec, index, dynamic=dynamic) for index in range(len(names), spec.replicas)]
+
+    def apply(self, entries: Iterable[Entry], agents: Mapping[str, AgentSpec]) -> None:
+        """Do what a plan says."""
+        for entry in entries:
+            if entry.sign == "-":
+                self.tell_core(machine.Remove(entry.name, force=True))
+            elif entry.sign == "+" and entry.name not in self.members:
+                self._add(agents[entry.agent], int(entry.name.partition("/")[2]), dynamic=False)
+            elif entry.sign == "~":
+                self._respec(self.members[entry.name], agents[entry.agent])
+                if entry.restart:
+                    self.tell_core(machine.RestartChild(entry.name))
+        for spec in agents.values():
+            for name in self.replicas(spec.name):
+                self._respec(self.members[name], spec)
+
+    def _respec(self, member: Member, spec: AgentSpec) -> None:
+        """Take new settings; what its process was told stays until the next incarnation."""
+        if member.spec == spec:
+            return
+        index = int(member.name.partition("/")[2])
+        member.spec, member.shown = spec, spec.name if spec.replicas == 1 else member.name
+        self.mail.handle(Respec(member.name, spec.mailbox, member.shown))
+        dynamic = self.core.is_dynamic(member.name)
+        group = self.groups.get(spec.name)
+        self.tell_core(machine.Update(machine.child(spec, member.name, replica=index, group=group, dynamic=dynamic)))
 
     def tell_core(self, event: machine.AnyEvent) -> list[machine.Rejected]:
         """Feed the machine one event and do what it says; the commands it rejected."""
@@ -72,6 +138,7 @@ class Driver:
             match action:
                 case machine.Launch(name, incarnation):
                     self.members[name].expect(incarnation, has_nats=self.has_nats())
+                    self._ties.up(name)
                     self._spawn(self._launch(self.members[name], incarnation))
                 case machine.Shutdown(name, incarnation):
                     self._ask_to_stop(self.members[name])
@@ -91,6 +158,14 @@ class Driver:
         self._arm()
         return rejected
 
+    def tell_core_unless_over(self, event: machine.AnyEvent) -> None:
+        if not self.finished.done():
+            self.tell_core(event)
+
+    def named(self, name: str) -> list[str]:
+        """The members that a name stands for: one, or all replicas."""
+        return [member.name for member in self.members.values() if name in (member.name, member.shown, member.spec.name)]
+
     async def changed(self, name: str) -> None:
         """Wait until a member is in another state than now, or gone."""
         waiter = asyncio.get_running_loop().create_future()
@@ -98,6 +173,7 @@ class Driver:
         await waiter
 
     async def close(self) -> None:
+        self._pulse.close()
         if self._timer is not None:
             self._timer.cancel()
         for task in self._tasks:
@@ -190,6 +266,7 @@ class Driver:
 
     def _removed(self, name: str) -> None:
         member = self.members.pop(name)
+        self._ties.forget(name)
         reason = f"{member.shown} has ended"
         self.mail.handle(Close(name, reason, forget=True))
         self._wake(name)
@@ -202,9 +279,12 @@ class Driver:
     # --- what a process says and does
 
     def _frames(self, member: Member, frames: list[Frame]) -> None:
+        self._pulse.heard(member)
         for frame in frames:
             for note in frame.notes:
                 match note:
+                    case Watch():
+                        self._ties.watch(member, note)
                     case Ready():
                         member.is_ready = True
                         self.mail.handle(Up(member.name))
@@ -238,20 +318,26 @@ class Driver:
         del self.mail.pipes[member.name]
         process.close()
         was_ready = member.is_ready
-        exit = member.ended(process.exited.result())
+        exit = member.ended(process.exited.result(), is_out_of_memory=self._was_out_of_memory())
         by_itself = member.farewell is not None and member.farewell.by_itself
         is_its_own = exit.reason in ("killed", "exit_code", "unresponsive", "out_of_memory", "normal") and member.farewell is None
         charge = was_ready and is_its_own and member.killed_for in (None, "unresponsive")
         blamed = self.mail.handle(Gone(member.name, describe(exit), charge))
         poison = self._blame(member, blamed)
+        self._ties.down(member.name, describe(exit), normal=exit.reason in ("normal", "shutdown"))
         self.tell_core(
             machine.Exited(member.name, incarnation, exit.reason, exit_code=exit.exit_code, ended=by_itself, poison=poison)
         )
+
+    def _was_out_of_memory(self) -> bool:
+        """Whether the kernel has killed for lack of memory since we last looked."""
+        before, self._oom_kills = self._oom_kills, oom.kills(self._oom)
+        return before is not None and self._oom_kills is not None and self._oom_kills > before
 
     def _blame(self, member: Member, blamed: list[Blamed]) -> str | None:
         if not blamed:
             return None
         letter = blamed[0].letter
         what = letter.type.rpartition(":")[2] or "message"
-        member.held(f"{what} #{letter.id} from {letter.sender}, delivery {letter.deliveries}")
+        member.held(f"{what} #{letter.id} from {shown_sender(letter.sender)}, delivery {letter.deliveries}")
         return str(letter.id)

@@ -7,10 +7,12 @@ from typing import Any
 
 from ..clock import now_ns
 from ..mailbox.codec import encode
+from ..mailbox.dead_letters import DeadLetter
 from ..mailbox.letter import FAILURE, HOST, REPLY, Command, Frame, Letter, Note, UpNote
 from ..mailbox.outbox import Outbox
 from ..mailbox.pipe import Pipe
-from ..mailbox.switchboard import Blamed, Confirm, DeadLetter, Deliver, Event, Posted, Switchboard, Tell
+from ..mailbox.switchboard import Switchboard
+from ..mailbox.traffic import Blamed, Confirm, Deliver, Event, Posted, Tell
 from ..messages import Failure
 
 log = logging.getLogger("actorsys.supervisor")
@@ -44,8 +46,8 @@ class HostOutbox(Outbox):
 class Mail:
     """The driver of the switchboard. What it has for one pipe leaves as one frame per batch of events."""
 
-    def __init__(self, commands: Commands) -> None:
-        self.switchboard = Switchboard()
+    def __init__(self, commands: Commands, max_bytes: int) -> None:
+        self.switchboard = Switchboard(max_bytes)
         self.outbox = HostOutbox(self, commands)
         self.pipes: dict[str, Pipe] = {}
         self._commands = commands
@@ -139,4 +141,9 @@ class Mail:
 
 def _report(dead: DeadLetter) -> None:
     what = dead.type.rpartition(":")[2] or "message"
-    log.warning("dead letter: %s from %s to %s: %s", what, dead.sender or "outside", dead.to, dead.reason)
+    log.warning("dead letter: %s from %s to %s: %s", what, shown_sender(dead.sender), dead.to, dead.reason)
+
+
+def shown_sender(sender: str) -> str:
+    """A sender's name for people."""
+    return "the supervisor's process" if sender in (HOST, "") else sender

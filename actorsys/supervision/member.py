@@ -16,7 +16,7 @@ from ..messages import Failure
 from ..process.exits import Exit, Reason, judge
 from ..process.launcher import Process, Status
 from ..spec import AgentSpec
-from ..units import SECOND_NS, format_seconds
+from ..units import SECOND_NS, format_bytes, format_seconds
 from .core import ChildView
 from .output import Output
 from .states import KillCause
@@ -49,6 +49,7 @@ class Member:
         self.crash: Failure | None = None
         self.farewell: Stopped | None = None
         self.killed_for: KillCause | None = None
+        self.kill_detail = ""  # why we killed it, where the cause alone does not say
         self.is_stop_wanted = False  # asked to stop while its process was still being launched
         self.exits: deque[Exit] = deque(maxlen=KEPT_EXITS)
         self.decisions: deque[str] = deque(maxlen=KEPT_EXITS)
@@ -59,6 +60,7 @@ class Member:
         self.process = self.pipe = self.output = None
         self.is_ready = self.is_stop_wanted = False
         self.crash = self.farewell = self.killed_for = None
+        self.kill_detail = ""
         self.nats = "connecting" if self.spec.nats and has_nats else "off"
         self.born_ns = now_ns()
 
@@ -69,7 +71,7 @@ class Member:
         else:
             self.farewell = note
 
-    def ended(self, status: Status | None, failure: Failure | None = None) -> Exit:
+    def ended(self, status: Status | None, failure: Failure | None = None, *, is_out_of_memory: bool = False) -> Exit:
         """Put the end of this incarnation on record. No `status`: there never was a process, because of `failure`."""
         code, signal = (status.exit_code, status.signal) if status else (None, None)
         said = failure or self.crash
@@ -83,12 +85,17 @@ class Member:
         )
         if reason == "shutdown" and self.farewell is not None and self.farewell.by_itself:
             reason = "normal"
+        if self.kill_detail and self.killed_for == "command":
+            detail = self.kill_detail
+        if signal == "SIGKILL" and self.killed_for is None and status is not None:
+            peak = f"its memory peaked at {format_bytes(status.max_rss_bytes)}"
+            reason, detail = ("out_of_memory", f"by the kernel; {peak}") if is_out_of_memory else (reason, f"not by us; {peak}")
         exit = Exit(
             reason=reason,
             exit_code=code,
             signal=signal,
             detail=detail,
-            traceback=said.traceback or None if said else None,
+            traceback=(said.traceback or None) if said else self._stacks(),
             at=wall().isoformat(timespec="milliseconds"),
             uptime_s=round((now_ns() - self.born_ns) / SECOND_NS, 3),
             output=tuple(self.output.lines) if self.output else (),
@@ -101,6 +108,12 @@ class Member:
         self.is_ready = False
         self.nats = "off"
         return exit
+
+    def _stacks(self) -> str | None:
+        """What a hung process wrote of its threads before it was killed."""
+        lines = list(self.output.lines) if self.output and self.killed_for == "unresponsive" else []
+        starts = [index for index, line in enumerate(lines) if line.startswith(("Thread 0x", "Current thread 0x"))]
+        return "\n".join(lines[starts[0] :]) if starts else None
 
     def held(self, message: str) -> None:
         """It is known on which message the last incarnation died."""

@@ -9,7 +9,7 @@ from collections import deque
 log = logging.getLogger("actorsys.agent")
 
 RECORD = "\x1e"  # starts a line that is a log record in JSON; any other line was printed
-KEPT_LINES = 50
+KEPT_LINES = 100
 LINE_BYTES = 16 * 1024  # a longer line is cut in pieces
 READ_BYTES = 64 * 1024
 
@@ -75,5 +75,5 @@ class Output:
                 level, text, is_raw = int(record["level"]), str(record["text"]), False
             except (ValueError, KeyError, TypeError):
                 pass  # an agent may print such a line itself: show it as it is
-        self.lines.append(text)
+        self.lines.extend(text.splitlines() or [""])
         log.log(level, "%s", text, extra={"agent": self._name, "raw": is_raw})

@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import logging
 import os
 import shutil
-import tempfile
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from uuid import uuid4
 
 import msgspec
+from msgspec import structs
 
 from ..config.load import load
 from ..config.paths import control_socket, private_directory
-from ..config.schema import Config, agent_spec, supervisor_spec
-from ..errors import ActorError, AskTimeout, ConfigError, GuardError, StartFailed
+from ..config.schema import Config, agent_spec, group_specs, supervisor_spec
+from ..errors import ActorError, ConfigError, GuardError, StartFailed
 from ..mailbox import ref as refs
-from ..mailbox.codec import decode
-from ..mailbox.letter import Show
 from ..mailbox.ref import Ref
-from ..memory import base as memory
-from ..messages import real_module
-from ..process.launcher import Launcher, sweep
+from ..messages import class_path
+from ..process.launcher import Launcher
 from ..process.loading import is_loading
 from ..spec import AgentSpec, Assignment, NatsSpec
 from . import core as machine
@@ -36,28 +32,35 @@ from .driver import Driver
 from .mail import Mail
 from .member import Member
 from .nats import Nats
+from .plan import Entry, plan
+from .state_dir import claimed, temporary
 
 T = TypeVar("T")
 
 log = logging.getLogger("actorsys.supervisor")
-
-SNAPSHOT_TIMEOUT = 5.0  # seconds an agent gets to show its state
-SWEEP_TIMEOUT = 2.0  # seconds that the remains of a killed supervisor get to go
 
 
 class Supervisor:
     """Runs agents, each in a process of its own, and starts them again when they die.
 
     `async with Supervisor() as sup:` starts it and stops it with everything it started. Options are the keys of [supervisor] in
-    agents.toml; `nats` is "off", "auto", "embedded" or a URL, and defaults to NATS_URL if that is set, else to off. Without a
+    agents.toml, `groups` its [groups] tables; `nats` is "off", "auto", "embedded" or a URL, and defaults to NATS_URL if that is set, else to off. Without a
     `state_dir` it uses a private temporary directory. It installs no signal handlers and touches no other child of its process.
     """
 
-    def __init__(self, *, nats: str | None = None, state_dir: str | os.PathLike[str] | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        nats: str | None = None,
+        state_dir: str | os.PathLike[str] | None = None,
+        groups: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
         table = {**options, "state_dir": os.fspath(state_dir)} if state_dir is not None else options
         text = nats if nats is not None else os.environ.get("NATS_URL") or "off"
         spec = NatsSpec(mode=text) if text in ("off", "auto", "embedded") else NatsSpec(mode="external", url=text)  # type: ignore[arg-type]
-        self._set_up(Config(supervisor=supervisor_spec(table), nats=spec, llm={}, agents={}), is_temporary=state_dir is None)
+        config = Config(supervisor=supervisor_spec(table), nats=spec, llm={}, agents={}, groups=group_specs(groups or {}))
+        self._set_up(config, is_temporary=state_dir is None)
 
     def _set_up(self, config: Config, *, is_temporary: bool) -> None:
         self.config = config
@@ -70,7 +73,6 @@ class Supervisor:
         self._exits = contextlib.AsyncExitStack()
         self._stopping: asyncio.Task[None] | None = None
         self._commands = Commands(self)
-        self._next_snapshot = 1
 
     @classmethod
     def from_toml(cls, path: str | os.PathLike[str]) -> Self:
@@ -108,21 +110,29 @@ class Supervisor:
 
     async def _start(self, exits: contextlib.AsyncExitStack) -> None:
         config = self.config
-        self._claim_state_dir(exits)
+        self.state_dir = exits.enter_context(temporary() if self._is_temporary else claimed(self.state_dir, self.run_id))
         folder = [str(Path(config.path).parent)] if config.path else []
         self.launcher = Launcher(self.run_id, preload=self._preload(), path=folder)
         exits.push_async_callback(self.launcher.close)
         os.environ.update(config.environ)
         await self.launcher.start()
         await self._check_types(config.agents.values())
-        self.mail = Mail(self._commands)
+        self.mail = Mail(self._commands, config.supervisor.mailbox_bytes)
         exits.push_async_callback(self.mail.close)
         refs.home = refs.home or self.mail.outbox
         exits.callback(self._leave_home)
         spec = config.supervisor
-        core = machine.Core(strategy=spec.strategy, max_restarts=spec.max_restarts, window=spec.window, seed=hash(self.run_id))
+        core = machine.Core(
+            strategy=spec.strategy,
+            max_restarts=spec.max_restarts,
+            window=spec.window,
+            groups=config.groups.values(),
+            max_children=spec.max_children or None,
+            seed=hash(self.run_id),
+        )
         self.nats = Nats(config.nats, self.launcher, self.state_dir / "nats", self.name)
         self.driver = Driver(core, self.mail, self.launcher, self._assignment, lambda: self.nats.options is not None)
+        self.driver.groups = {member: group.name for group in config.groups.values() for member in group.members}
         exits.push_async_callback(self.driver.close)
         exits.push_async_callback(self.nats.close)
         await self.nats.start()
@@ -181,7 +191,7 @@ class Supervisor:
         Raises ConfigError for a wrong option or a name in use, StartFailed when it does not become ready, with the traceback.
         """
         self._check_running()
-        table = {**options, "type": agent if isinstance(agent, str) else _path_of(agent)}
+        table = {**options, "type": agent if isinstance(agent, str) else class_path(agent)}
         spec = agent_spec(name, table)
         if self.mail.switchboard.knows(name):
             raise ConfigError(f"{name}: an agent of that name exists already; names are unique on a node", where=name)
@@ -192,6 +202,51 @@ class Supervisor:
         for child in self.driver.add(spec, dynamic=True):
             await self._wait_up(child)
         return self.agent(name)
+
+    async def scale(self, name: str, replicas: int) -> None:
+        """Run that many processes of an agent; return when the new ones are ready, or the surplus is gone.
+
+        Raises UnknownAgent, ConfigError for a number below 1, StartFailed.
+        """
+        self._check_running()
+        if replicas < 1:
+            raise ConfigError(f"{name}: replicas = {replicas}; at least 1 is needed, or `stop` the agent", where="replicas")
+        spec = self.driver.members[self.find(name)[0]].spec
+        for child in self.driver.scale(structs.replace(spec, replicas=replicas)):
+            await self._wait_up(child)
+        while len(self.driver.replicas(spec.name)) > replicas:
+            await self.driver.changed(self.driver.replicas(spec.name)[-1])
+
+    async def delete(self, name: str) -> None:
+        """Stop an agent, all its replicas, and forget it; what is left of its mail goes to the dead letters. Raises UnknownAgent."""
+        self._check_running()
+        children = self.find(name)
+        for child in children:
+            self.driver.tell_core(machine.Remove(child, force=True))
+        for child in children:
+            while child in self.driver.members:
+                await self.driver.changed(child)
+
+    async def reload(self, *, plan_only: bool = False) -> list[Entry]:
+        """Read agents.toml again and apply the difference, only that; the difference.
+
+        Raises ConfigError, and changes nothing, when the file or a module in it is wrong.
+        """
+        self._check_running()
+        if not self.config.path:
+            raise ActorError("this Supervisor was not made from a file, so there is nothing to reload")
+        new = load(self.config.path)
+        await self._check_types(new.agents.values())
+        entries = plan(self.config.agents.values(), new.agents.values())
+        if not plan_only:
+            self.config = structs.replace(self.config, agents=new.agents)
+            if any(entry.sign == "+" or entry.restart for entry in entries):
+                self.launcher.renew()
+                await self.launcher.load([agent.type for agent in new.agents.values()])
+            for entry in entries:
+                log.info("reload: %s", entry)
+            self.driver.apply(entries, new.agents)
+        return entries
 
     def agent(self, name: str) -> Ref:
         """A handle of the agent of that name. Raises UnknownAgent."""
@@ -222,33 +277,9 @@ class Supervisor:
         detail = last.detail if last and last.detail else (last.reason if last else "stopped before it was ready")
         raise StartFailed(f"{member.shown} did not start: {detail}", traceback=last.traceback if last else None)
 
-    async def snapshot(self, name: str) -> dict[str, Any]:
-        """The stored state of one agent, from its process or, while it has none, from its backend."""
-        member = self.driver.members[name]
-        if member.pipe is None or not member.is_ready:
-            backend = memory.create(member.spec.memory, name, self._agents_dir) if ":" not in member.spec.memory else None
-            if backend is None:
-                raise ActorError(f"{member.shown} is not running and only it can read its state ({member.spec.memory})")
-            restored = await backend.open(self.run_id)
-            await backend.close()
-            return {key: decode(value) for key, value in restored.values.items()}
-        number = self._next_snapshot
-        self._next_snapshot += 1
-        waiter = self.driver.snapshots[number] = asyncio.get_running_loop().create_future()
-        self.mail.note(name, Show(number))
-        try:
-            async with asyncio.timeout(SNAPSHOT_TIMEOUT):
-                return dict(decode(await waiter))
-        except TimeoutError:
-            raise AskTimeout(
-                f"{member.shown} did not show its state within {SNAPSHOT_TIMEOUT:g} s; its event loop is busy."
-            ) from None
-        finally:
-            self.driver.snapshots.pop(number, None)
-
     def find(self, name: str) -> list[str]:
         """The members that a name stands for: one, or all replicas. Raises UnknownAgent."""
-        found = [member.name for member in self.driver.members.values() if name in (member.name, member.shown, member.spec.name)]
+        found = self.driver.named(name)
         if not found:
             raise self.mail.switchboard.unknown(name)
         return found
@@ -264,30 +295,10 @@ class Supervisor:
         return self.nats.shown_urls
 
     @property
-    def _agents_dir(self) -> Path:
+    def agents_dir(self) -> Path:
         return self.state_dir / "agents"
 
     # --- parts of the start
-
-    def _claim_state_dir(self, exits: contextlib.AsyncExitStack) -> None:
-        """Take the state directory for ourselves, and wait for the remains of a killed predecessor to go."""
-        if self._is_temporary:
-            self.state_dir = Path(tempfile.mkdtemp(prefix="actorsys-"))
-            exits.callback(shutil.rmtree, self.state_dir, ignore_errors=True)
-            return
-        private_directory(self.state_dir)
-        fd = os.open(self.state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        exits.callback(os.close, fd)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            text = f"{self.state_dir}: another supervisor (pid {_read(fd).partition(' ')[0]}) runs here; stop it, or set another state_dir"
-            raise ConfigError(text, where=str(self.state_dir)) from None
-        _, _, previous = _read(fd).partition(" ")
-        if previous:  # it never got to empty the file: it was killed
-            sweep(previous, SWEEP_TIMEOUT)
-        _write(fd, f"{os.getpid()} {self.run_id}")
-        exits.callback(_write, fd, "")
 
     async def _check_types(self, agents: Iterable[AgentSpec]) -> None:
         """Find classes that do not import, in a process that is thrown away. Raises ConfigError with a line for each."""
@@ -325,7 +336,7 @@ class Supervisor:
             run=self.run_id,
             concurrency=spec.concurrency,
             memory=spec.memory,
-            state_dir=str(self._agents_dir),
+            state_dir=str(self.agents_dir),
             on_error=spec.on_error,
             nats=self.nats.options if spec.nats else None,
             capabilities=spec.capabilities,
@@ -359,21 +370,3 @@ def run(main: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(main)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main)
-
-
-def _path_of(cls: type) -> str:
-    module, qualname = real_module(cls.__module__), cls.__qualname__
-    if "<locals>" in qualname:
-        raise ConfigError(
-            f"{qualname} is defined inside a function; its process could not find it. Move it to the top level of {module}."
-        )
-    return f"{module}:{qualname}"
-
-
-def _read(fd: int) -> str:
-    return os.pread(fd, 200, 0).decode(errors="replace").strip()
-
-
-def _write(fd: int, text: str) -> None:
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, text.encode(), 0)

@@ -4,7 +4,7 @@ import zlib
 
 from msgspec import Struct
 
-from actorsys import Agent, Event, Request, on
+from actorsys import Agent, AgentDown, AskTimeout, Event, Request, on
 
 CITIES = ("Lisbon", "Oslo", "Nairobi", "Osaka", "Quito")
 SKIES = ("sunny", "cloudy", "rainy", "windy", "foggy")
@@ -72,7 +72,11 @@ class TaskCoordinator(Agent):
     async def next_round(self, msg: NextRound) -> None:
         day = self.state["day"] = self.state.get("day", 0) + 1
         city = CITIES[day % len(CITIES)]
-        report = await self.agent("Weather-Bot").ask(Forecast(city, day), timeout=10)
-        advice = await self.agent("General-Assistant").ask(Advise(report), timeout=10)
+        try:
+            report = await self.agent("Weather-Bot").ask(Forecast(city, day), timeout=10)
+            advice = await self.agent("General-Assistant").ask(Advise(report), timeout=10)
+        except (AskTimeout, AgentDown) as error:
+            self.log.warning("no plan for day %d: %s", day, error)
+            return
         await self.agent("Weather-Bot").tell(Published(city))
         self.log.info("day %d: %s", day, advice)

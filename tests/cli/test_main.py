@@ -21,7 +21,7 @@ def test_help_lists_every_command(run):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_is_there_and_explains_itself(run, name):
-    assert isinstance(getattr(import_module(f"actorsys.cli.{COMMANDS[name][0]}"), name), click.Command)
+    assert isinstance(getattr(import_module(f"actorsys.cli.{COMMANDS[name][0]}"), name.replace("-", "_")), click.Command)
     result = run(name, "--help")
     assert result.exit_code == 0
     assert "Usage: actorsys" in result.stdout

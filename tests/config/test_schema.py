@@ -143,7 +143,7 @@ BROKEN = {
     "choice of another type": (A + "launch = 5", "3:1  agents.a.launch: 5 is not one of auto, fork, fresh"),
     "memory": (
         A + 'memory = "sqllite"',
-        '3:1  agents.a.memory: "sqllite" is not one of in_memory, file, sqlite, nats_kv, nor "module:Class"; did you mean "sqlite"?',
+        '3:1  agents.a.memory: "sqllite" is not one of in_memory, sqlite, nor "module:Class"; did you mean "sqlite"?',
     ),
     "argument that cannot travel": (
         A + f"args.n = {2**70}",

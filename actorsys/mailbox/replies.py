@@ -1,0 +1,49 @@
+"""Which asks are in flight, and to whom does each answer go?"""
+
+from msgspec import Struct
+
+from .mailbox import Mailbox
+
+
+class Ask(Struct):
+    """Who asked, under which number of its own, and in which mailbox the letter is."""
+
+    source: str
+    number: int
+    box: Mailbox
+
+
+class Replies:
+    """Asks by the id of their letter. Each ends once: whoever ends it gets it, everybody later gets None."""
+
+    def __init__(self) -> None:
+        self._asks: dict[int, Ask] = {}
+        self._numbers: dict[str, dict[int, int]] = {}  # who asks -> its own number -> the letter's id
+
+    def __len__(self) -> int:
+        return len(self._asks)
+
+    def open(self, letter_id: int, source: str, number: int, box: Mailbox) -> None:
+        self._asks[letter_id] = Ask(source, number, box)
+        self._numbers.setdefault(source, {})[number] = letter_id
+
+    def is_open(self, letter_id: int) -> bool:
+        return letter_id in self._asks
+
+    def end(self, letter_id: int) -> Ask | None:
+        """Nobody waits for the answer to this letter any more."""
+        ask = self._asks.pop(letter_id, None)
+        if ask is not None:
+            numbers = self._numbers[ask.source]
+            numbers.pop(ask.number, None)
+            if not numbers:
+                del self._numbers[ask.source]
+        return ask
+
+    def find(self, source: str, number: int) -> int | None:
+        """The id of the letter that `source` sent as its ask `number`, while it is in flight."""
+        return self._numbers.get(source, {}).get(number)
+
+    def asked_by(self, source: str) -> list[int]:
+        """The ids of all letters whose answers `source` waits for."""
+        return list(self._numbers.get(source, {}).values())

@@ -1,0 +1,92 @@
+"""The words of the switchboard: what can happen to it, and what its driver has to do."""
+
+from msgspec import Struct
+
+from ..spec import MailboxSpec
+from .dead_letters import Action
+from .letter import DownNote, Frame, Letter
+
+
+class Event(Struct):
+    """What can happen to the switchboard."""
+
+
+class Open(Event):
+    """A mailbox for agent `name`, reached by each of `addresses`; `shown` is its name as a sender."""
+
+    name: str
+    spec: MailboxSpec
+    addresses: tuple[str, ...]
+    shown: str
+
+
+class Up(Event):
+    """Its process is ready for mail."""
+
+    name: str
+
+
+class Gone(Event):
+    """Its process ended. `charge`: it died of what it held, no exception was reported and nobody killed it on purpose."""
+
+    name: str
+    reason: str
+    charge: bool = False
+
+
+class Close(Event):
+    """It failed for good: mail goes to the dead letters, askers are told. `forget`: the name disappears too."""
+
+    name: str
+    reason: str
+    forget: bool = False
+
+
+class Reopen(Event):
+    name: str
+
+
+class Respec(Event):
+    """Other bounds, or another name as a sender, for a mailbox that goes on."""
+
+    name: str
+    spec: MailboxSpec
+    shown: str
+
+
+class Retry(Event):
+    """Send a dead letter on its way again, as new mail."""
+
+    id: int
+
+
+class Posted(Event):
+    """A frame arrived from an agent, or from HOST."""
+
+    name: str
+    frame: Frame
+
+
+class Deliver(Action):
+    to: str
+    letters: list[Letter]
+
+
+class Confirm(Action):
+    """Tell the sender that its frame `number` was taken."""
+
+    to: str
+    number: int
+
+
+class Tell(Action):
+    to: str
+    note: DownNote
+
+
+class Blamed(Action):
+    """The letter that agent `name` died on, for certain; `quarantined` when that was once too often."""
+
+    name: str
+    letter: Letter
+    quarantined: bool

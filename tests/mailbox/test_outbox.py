@@ -1,0 +1,245 @@
+import asyncio
+
+import pytest
+
+from actorsys import AgentDown, AskTimeout, BadMessage, Event, MailboxFull, RemoteError, Request
+from actorsys.mailbox import outbox as module
+from actorsys.mailbox.codec import decode, encode
+from actorsys.mailbox.letter import ASK, FAIL_WHEN_DOWN, FAILURE, REPLY, TELL, Forget, Full, Letter, Room
+from actorsys.mailbox.outbox import Outbox, packed
+from actorsys.messages import Failure
+from actorsys.testing.waiting import eventually
+
+
+class Add(Request[int]):
+    n: int
+
+
+class Reset(Event):
+    pass
+
+
+class Recorder(Outbox):
+    """Sends nothing, and keeps what it was given to send."""
+
+    def __init__(self, name="me", first_number=1):
+        super().__init__(name, first_number)
+        self.letters, self.notes = [], []
+
+    def post(self, letter):
+        self.letters.append(letter)
+
+    def note(self, note):
+        self.notes.append(note)
+
+    async def custody(self):
+        await asyncio.sleep(0)
+
+    async def command(self, do, arguments):
+        return do, arguments
+
+    def answer(self, value, number=-1):
+        self.replied(Letter(REPLY, self.letters[number].id, "me", "", "", encode(value)))
+
+
+@pytest.fixture
+def run():
+    def runner(body):
+        async def main():
+            async with asyncio.timeout(20):
+                await body(Recorder())
+
+        asyncio.run(main())
+
+    return runner
+
+
+async def asked(outbox, message=Add(2), **more):
+    """An ask on its way."""
+    ask = asyncio.ensure_future(outbox.ask("a", message, **{"timeout": 20, **more}))
+    await asyncio.sleep(0)
+    return ask
+
+
+def test_a_message_is_packed_with_the_id_of_its_type():
+    kind, payload = packed(Add(2))
+    assert kind == f"{__name__}:Add"
+    assert decode(payload) == {"n": 2}
+    assert packed({"type": "Add"})[0] == ""
+    assert packed("text")[0] == ""
+
+
+def test_a_tell_is_posted(run):
+    async def body(outbox):
+        await outbox.tell("a", Reset(), priority=1)
+        (letter,) = outbox.letters
+        assert (letter.kind, letter.to, letter.type, letter.priority) == (TELL, "a", f"{__name__}:Reset", 1)
+
+    run(body)
+
+
+def test_an_ask_brings_the_reply_in_the_type_that_the_request_names(run):
+    async def body(outbox):
+        ask = await asked(outbox, when_down="fail", priority=2)
+        (letter,) = outbox.letters
+        assert (letter.kind, letter.id, letter.flags, letter.priority, letter.chain) == (ASK, 1, FAIL_WHEN_DOWN, 2, ())
+        assert letter.deadline > 0
+        outbox.answer(5)
+        assert await ask == 5
+        assert outbox.notes == []
+
+    run(body)
+
+
+def test_numbers_go_on_where_the_last_incarnation_could_not_have_been():
+    async def main():
+        outbox = Recorder(first_number=2 << 32 | 1)
+        ask = await asked(outbox)
+        assert outbox.letters[0].id == 2 << 32 | 1
+        outbox.answer(1)
+        await ask
+
+    asyncio.run(main())
+
+
+def test_a_reply_of_another_type_is_a_bad_message(run):
+    async def body(outbox):
+        ask = await asked(outbox)
+        outbox.answer("five")
+        with pytest.raises(BadMessage, match="the reply is not of the type that the request names"):
+            await ask
+
+    run(body)
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [(ValueError("no"), "ValueError: no"), (AgentDown("it ended", reason="killed", may_have_run=True), "it ended")],
+)
+def test_a_failure_is_raised_as_what_it_was(run, error, text):
+    async def body(outbox):
+        ask = await asked(outbox)
+        outbox.replied(Letter(FAILURE, 1, "me", "", "", encode(Failure.of(error))))
+        with pytest.raises((RemoteError, AgentDown), match=text):
+            await ask
+
+    run(body)
+
+
+def test_without_an_answer_it_times_out(run):
+    async def body(outbox):
+        with pytest.raises(AskTimeout, match="'a' did not answer within 10ms"):
+            await outbox.ask("a", Add(2), timeout=0.01)
+        outbox.answer(5)  # too late: dropped
+
+    run(body)
+
+
+def test_a_cancelled_ask_is_forgotten_by_custody_too(run):
+    async def body(outbox):
+        ask = await asked(outbox)
+        ask.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await ask
+        assert outbox.notes == [Forget(1)]
+        outbox.answer(5)
+
+    run(body)
+
+
+def test_an_ask_cancelled_with_its_answer_there_is_not_taken_back(run):
+    async def body(outbox):
+        ask = await asked(outbox)
+        outbox.answer(5)
+        ask.cancel()
+        await asyncio.wait({ask})
+        assert outbox.notes == []
+
+    run(body)
+
+
+@pytest.mark.parametrize("priority", [0, 6, -1, "urgent", None])
+def test_a_priority_beyond_1_to_5_is_a_bad_message_and_nothing_is_sent(run, priority):
+    async def body(outbox):
+        for send in (outbox.tell("a", Reset(), priority=priority), outbox.ask("a", Add(2), timeout=1, priority=priority)):
+            with pytest.raises(BadMessage) as caught:
+                await send
+            assert caught.value.field == "priority"
+        assert outbox.letters == []
+
+    run(body)
+
+
+def test_what_cannot_be_encoded_is_a_bad_message_and_nothing_is_sent(run):
+    async def body(outbox):
+        for send in (outbox.tell("a", object()), outbox.ask("a", {"x": object()}, timeout=1)):
+            with pytest.raises(BadMessage):
+                await send
+        assert outbox.letters == []
+        assert outbox._asks == {}
+
+    run(body)
+
+
+@pytest.mark.parametrize("kind", ["tell", "ask"])
+def test_a_full_mailbox_makes_wait_until_there_is_room(run, kind):
+    async def body(outbox):
+        outbox.noted(Full("a"))
+        outbox.noted(Full("a"))
+        send = asyncio.ensure_future(outbox.tell("a", Reset()) if kind == "tell" else outbox.ask("a", Add(1), timeout=20))
+        await outbox.tell("b", Reset())  # other traffic does not wait
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert len(outbox.letters) == 1
+        outbox.noted(Room("a"))
+        await eventually(lambda: len(outbox.letters) == 2)
+        if kind == "ask":
+            outbox.answer(1)
+        await send
+
+    run(body)
+
+
+def test_a_full_mailbox_that_rejects_raises_at_once(run):
+    async def body(outbox):
+        outbox.noted(Full("a", reject=True))
+        with pytest.raises(MailboxFull, match="its overflow policy is to reject"):
+            await outbox.tell("a", Reset())
+        with pytest.raises(MailboxFull):
+            await outbox.ask("a", Add(1), timeout=1)
+        outbox.noted(Room("a"))
+        await outbox.tell("a", Reset())
+
+    run(body)
+
+
+def test_patience_has_an_end(run, monkeypatch):
+    monkeypatch.setattr(module, "ROOM_TIMEOUT", 0.01)
+
+    async def body(outbox):
+        outbox.noted(Full("a"))
+        with pytest.raises(MailboxFull, match="had no room for 10ms"):
+            await outbox.wait_room("a", 0.01)
+        with pytest.raises(MailboxFull):
+            await outbox.ask("a", Add(1), timeout=0.01)
+
+    run(body)
+
+
+def test_a_tell_to_oneself_never_waits(run):
+    async def body(outbox):
+        outbox.noted(Full("me"))
+        await outbox.tell("me", Reset())
+        assert len(outbox.letters) == 1
+
+    run(body)
+
+
+def test_room_that_nobody_waits_for_is_no_error(run):
+    async def body(outbox):
+        outbox.noted(Room("a"))
+        outbox.noted(Full("a"))
+        outbox.noted(Room("a"))
+        await outbox.wait_room("a")
+
+    run(body)

@@ -1,0 +1,678 @@
+"""The pure machine of the mail: every event in, every action out."""
+
+import msgspec
+import pytest
+
+from actorsys.mailbox.codec import encode
+from actorsys.mailbox.dead_letters import KEPT as DEAD_LETTERS
+from actorsys.mailbox.dead_letters import DeadLetter
+from actorsys.mailbox.letter import (
+    ASK,
+    FAIL_WHEN_DOWN,
+    FAILURE,
+    HOST,
+    REMOTE,
+    REPLY,
+    TELL,
+    Cancel,
+    Failed,
+    Forget,
+    Frame,
+    Full,
+    Letter,
+    Room,
+)
+from actorsys.mailbox.switchboard import Switchboard
+from actorsys.mailbox.traffic import Blamed, Close, Confirm, Deliver, Gone, Open, Posted, Reopen, Tell, Up
+from actorsys.messages import Failure
+from actorsys.spec import MailboxSpec
+
+NOW = 1_000
+
+
+class World:
+    """A switchboard, and short ways to say what happens to it."""
+
+    def __init__(self):
+        self.board = Switchboard()
+
+    def open(self, name="a", *, up=True, replicas=1, **spec):
+        for index in range(replicas):
+            member = f"{name}/{index}"
+            self.board.handle(Open(member, MailboxSpec(**spec), (name, member), name if replicas == 1 else member), NOW)
+            if up:
+                self.board.handle(Up(member), NOW)
+        return self.box(f"{name}/0")
+
+    def box(self, member="a/0"):
+        return self.board.boxes[member]
+
+    def post(self, source=HOST, *letters, acks=(), notes=(), number=0, now=NOW):
+        return self.board.handle(Posted(source, Frame(list(acks), list(letters), list(notes), number)), now)
+
+    def tell(self, to="a", source=HOST, *, now=NOW, **more):
+        return self.post(source, letter(TELL, 0, to, **more), now=now)
+
+    def ask(self, to="a", source=HOST, *, number=1, now=NOW, **more):
+        return self.post(source, letter(ASK, number, to, **more), now=now)
+
+    def gone(self, member="a/0", *, charge=True, reason="killed by SIGKILL"):
+        return self.board.handle(Gone(member, reason, charge), NOW)
+
+    def up(self, member="a/0"):
+        return self.board.handle(Up(member), NOW)
+
+    def close(self, member="a/0", reason="a has failed", *, forget=False):
+        return self.board.handle(Close(member, reason, forget), NOW)
+
+
+def letter(kind, number, to, *, text="hi", priority=3, deadline=0, flags=0, sender=""):
+    return Letter(kind, number, to, sender, "m:T", encode(text), priority, deadline, flags)
+
+
+def delivered(actions, to="a/0"):
+    return [one for action in actions if isinstance(action, Deliver) and action.to == to for one in action.letters]
+
+
+def ids(actions, to="a/0"):
+    return [one.id for one in delivered(actions, to)]
+
+
+def of(kind, actions):
+    return [action for action in actions if isinstance(action, kind)]
+
+
+def failures(actions, to=HOST):
+    """(asker's number, error) of each failure that an asker got."""
+    return [
+        (one.id, msgspec.msgpack.decode(one.payload, type=Failure).error())
+        for one in delivered(actions, to)
+        if one.kind == FAILURE
+    ]
+
+
+@pytest.fixture
+def world():
+    return World()
+
+
+# --- acceptance
+
+
+def test_a_tell_is_delivered_with_an_id_of_custody_and_the_senders_name(world):
+    world.open("a")
+    world.open("b")
+    (action,) = world.tell("a", "b/0")
+    (one,) = action.letters
+    assert (action.to, one.id, one.sender) == ("a/0", 1, "b")
+    assert (world.box().depth, len(world.box().out)) == (1, 1)
+
+
+def test_a_sender_cannot_give_itself_another_name_unless_it_stands_for_somebody_off_the_node(world):
+    world.open("a")
+    (one,) = delivered(world.tell(sender="somebody"))
+    assert one.sender == HOST
+    (one,) = delivered(world.tell(sender="somebody", flags=REMOTE))
+    assert one.sender == "somebody"
+
+
+def test_mail_waits_until_the_agent_is_up(world):
+    world.open(up=False)
+    assert world.tell() == []
+    assert world.ask() == []
+    assert ids(world.up()) == [1, 2]
+
+
+def test_a_frame_that_wants_to_be_confirmed_is_confirmed(world):
+    world.open("a")
+    actions = world.post("a/0", number=7)
+    assert of(Confirm, actions) == [Confirm("a/0", 7)]
+    assert of(Confirm, world.post("a/0")) == []
+
+
+def test_an_ask_of_an_unknown_agent_fails_with_the_nearest_name(world):
+    world.open("counter")
+    ((number, error),) = failures(world.ask("conter", number=9))
+    assert (number, type(error).__name__) == (9, "UnknownAgent")
+    assert "Did you mean 'counter'?" in error.message
+
+
+def test_a_tell_to_an_unknown_agent_is_a_dead_letter(world):
+    world.open("b")
+    (dead,) = world.tell("nobody", "b/0")
+    assert isinstance(dead, DeadLetter)
+    assert (dead.to, dead.sender, dead.at) == ("nobody", "b", NOW)
+    assert dead.reason == "no agent is named 'nobody'. `actorsys ps` lists all agents."
+    assert list(world.board.dead_letters) == [dead]
+
+
+def test_ids_of_dead_letters_and_accepted_ones_do_not_meet(world):
+    world.open("a")
+    (dead,) = world.tell("nobody")
+    (one,) = delivered(world.tell("a"))
+    assert dead.id != one.id
+
+
+# --- replies and acknowledgements
+
+
+def test_a_reply_goes_to_the_asker_under_its_own_number(world):
+    world.open("a")
+    world.open("b")
+    (number,) = ids(world.ask("a", "b/0", number=77))
+    actions = world.post("a/0", letter(REPLY, number, "", text="there"), acks=[number])
+    (reply,) = delivered(actions, "b/0")
+    assert (reply.kind, reply.id, reply.payload) == (REPLY, 77, encode("there"))
+    assert (world.box().depth, world.box().handled, world.box().expired) == (0, 1, 0)
+
+
+def test_a_failure_goes_the_same_way(world):
+    world.open("a")
+    (number,) = ids(world.ask(number=77))
+    payload = encode(Failure(kind="RemoteError", type="ValueError", message="no"))
+    actions = world.post("a/0", Letter(FAILURE, number, "", "", "", payload), acks=[number])
+    ((asked, error),) = failures(actions)
+    assert (asked, error.message) == (77, "ValueError: no")
+
+
+def test_a_late_reply_is_counted_and_dropped(world):
+    world.open("a")
+    (number,) = ids(world.ask())
+    world.post("a/0", letter(REPLY, number, ""), acks=[number])
+    assert world.post("a/0", letter(REPLY, number, "")) == []
+    assert world.board.late_replies == 1
+
+
+def test_an_ask_acknowledged_without_an_answer_has_expired(world):
+    world.open("a")
+    (number,) = ids(world.ask())
+    world.post("a/0", acks=[number])
+    assert (world.box().handled, world.box().expired) == (0, 1)
+
+
+def test_an_acknowledgement_of_a_letter_that_is_not_here_changes_nothing(world):
+    world.open("a")
+    world.open("b")
+    (number,) = ids(world.tell("a"))
+    world.post("b/0", acks=[number])
+    world.post("a/0", acks=[number + 1])
+    assert world.box().depth == 1
+
+
+def test_an_acknowledgement_makes_room_in_the_window(world):
+    world.open(window=1)
+    world.tell()
+    assert world.tell() == []
+    assert ids(world.post("a/0", acks=[1])) == [2]
+
+
+def test_a_failed_tell_becomes_a_dead_letter_with_its_traceback(world):
+    world.open("a")
+    (number,) = ids(world.tell())
+    failure = Failure(kind="RemoteError", type="ValueError", message="no", traceback="Traceback ...")
+    (dead,) = world.post("a/0", notes=[Failed(number, failure)])
+    assert (dead.id, dead.reason, dead.traceback) == (number, "ValueError: no", "Traceback ...")
+    assert (world.box().failed, world.box().dead, world.box().depth) == (1, 1, 0)
+    assert world.post("a/0", notes=[Failed(number, failure)]) == []
+
+
+def test_a_host_that_acknowledges_has_no_mailbox_to_do_it_in(world):
+    world.open("a")
+    world.tell()
+    assert world.post(HOST, acks=[1], notes=[Failed(1, Failure(kind="", type="", message=""))]) == []
+    assert world.box().depth == 1
+
+
+# --- deaths
+
+
+def test_what_was_out_is_redelivered_one_at_a_time(world):
+    world.open("a")
+    for _ in range(3):
+        world.tell()
+    assert world.gone() == []
+    assert ids(world.up()) == [1]
+    world.tell()  # behind them
+    assert ids(world.post("a/0", acks=[1])) == [2]
+    assert ids(world.post("a/0", acks=[2])) == [3]
+    assert ids(world.post("a/0", acks=[3])) == [4]
+
+
+def test_a_death_with_several_outstanding_charges_none(world):
+    world.open("a")
+    world.tell()
+    world.tell()
+    assert of(Blamed, world.gone(charge=True)) == []
+    assert [one.deliveries for one in world.box().suspects.values()] == [0, 0]
+
+
+def test_a_death_with_a_single_one_outstanding_charges_it(world):
+    world.open("a", max_deliveries=3)
+    world.tell()
+    (blamed,) = world.gone(charge=True)
+    assert (blamed.name, blamed.letter.id, blamed.letter.deliveries, blamed.quarantined) == ("a/0", 1, 1, False)
+    (again,) = delivered(world.up())
+    assert again.deliveries == 1
+
+
+def test_a_death_that_was_nobodys_fault_charges_none(world):
+    world.open("a")
+    world.tell()
+    assert world.gone(charge=False) == []
+    assert delivered(world.up())[0].deliveries == 0
+
+
+def test_the_letter_that_kills_is_quarantined_and_the_others_lose_nothing(world):
+    world.open("a", max_deliveries=3)
+    for _ in range(4):
+        world.tell()
+    world.post("a/0", acks=[1])
+    world.gone()  # 2, 3 and 4 were out: nobody is charged
+    for deliveries in (1, 2):
+        assert ids(world.up()) == [2]
+        (blamed,) = world.gone()
+        assert (blamed.letter.id, blamed.letter.deliveries, blamed.quarantined) == (2, deliveries, False)
+    assert ids(world.up()) == [2]
+    blamed, dead = world.gone(reason="killed by SIGKILL")
+    assert (blamed.letter.id, blamed.quarantined) == (2, True)
+    assert (dead.id, dead.deliveries, dead.reason) == (2, 3, "killed 'a' 3 times: killed by SIGKILL")
+    assert ids(world.up()) == [3]
+    assert ids(world.post("a/0", acks=[3])) == [4]
+    assert world.box().dead == 1
+
+
+def test_the_asker_of_a_quarantined_letter_is_told_that_it_may_have_run(world):
+    world.open("a", max_deliveries=1)
+    world.ask(number=9)
+    actions = world.gone(reason="killed by SIGSEGV")
+    ((number, error),) = failures(actions)
+    assert (number, type(error).__name__, error.may_have_run) == (9, "AgentDown", True)
+    assert error.reason == "killed 'a' 1 times: killed by SIGSEGV"
+    assert len(of(DeadLetter, actions)) == 1
+
+
+def test_a_stored_frame_acknowledges_suspects_that_have_not_gone_out_again(world):
+    world.open("a")
+    world.open("b")
+    for _ in range(3):
+        world.tell()
+    world.gone()
+    assert ids(world.up()) == [1]
+    (number,) = ids(world.ask("a", "b/0", number=5)) or [4]
+    assert ids(world.post("a/0", acks=[1, 2])) == [3]  # the frame of the life before stood for both
+    assert ids(world.post("a/0", acks=[3])) == [number]
+
+
+def test_the_window_of_a_new_life_opens_when_all_suspects_are_done(world):
+    world.open("a", window=2)
+    for _ in range(5):
+        world.tell()
+    world.gone()
+    assert ids(world.up()) == [1]
+    assert ids(world.post("a/0", acks=[1])) == [2]
+    assert ids(world.post("a/0", acks=[2])) == [3, 4]
+
+
+def test_the_asks_of_the_dead_are_cancelled(world):
+    world.open("a")
+    world.open("b", window=1)
+    world.ask("b", "a/0", number=1)
+    world.ask("b", "a/0", number=2)
+    actions = world.gone("a/0")
+    assert of(Tell, actions) == [Tell("b/0", Cancel(1))]
+    assert world.box("b/0").depth == 1  # the one that had not gone out was taken back
+    world.post("b/0", letter(REPLY, 1, ""), acks=[1])
+    assert world.board.late_replies == 1
+
+
+def told(cause, ordinal, to="b"):
+    """A tell of the handler of letter `cause`, the how-manyth."""
+    return Letter(TELL, 0, to, "", "m:T", encode(ordinal), 3, cause=cause, ordinal=ordinal)
+
+
+def test_a_tell_that_was_taken_from_an_earlier_attempt_is_not_taken_again(world):
+    world.open("a")
+    world.open("b")
+    world.tell("a")
+    world.post("a/0", told(1, 1), told(1, 2))
+    world.gone("a/0")
+    world.up("a/0")
+    actions = world.post("a/0", told(1, 1), told(1, 2), told(1, 3), acks=[1])
+    assert [one.payload for one in delivered(actions, "b/0")] == [encode(3)]
+    assert world.board.repeated_tells == 2
+    assert world.box("b/0").depth == 3
+
+
+def test_a_tell_for_a_letter_that_is_not_under_way_is_taken_as_it_comes(world):
+    world.open("a")
+    world.open("b")
+    for _ in range(2):
+        assert delivered(world.post("a/0", told(1, 1)), "b/0")
+    assert delivered(world.post(HOST, told(1, 1)), "b/0")
+    assert world.board.repeated_tells == 0
+
+
+def test_one_handler_does_not_hide_the_tells_of_another(world):
+    world.open("a")
+    world.open("b")
+    world.tell("a")
+    world.tell("a")
+    assert len(ids(world.post("a/0", told(1, 1), told(2, 1), told(1, 2)), "b/0")) == 3
+
+
+# --- asks that do not wait
+
+
+def test_an_ask_that_does_not_wait_fails_at_once_while_the_agent_is_down(world):
+    world.open(up=False)
+    ((number, error),) = failures(world.ask(number=9, flags=FAIL_WHEN_DOWN))
+    assert (number, type(error).__name__, error.may_have_run) == (9, "AgentDown", False)
+    assert world.box().depth == 0
+
+
+def test_an_ask_that_does_not_wait_fails_when_its_agent_dies_with_it(world):
+    world.open("a")
+    world.ask(number=1)
+    world.ask(number=2, flags=FAIL_WHEN_DOWN)
+    ((number, error),) = failures(world.gone())
+    assert (number, error.may_have_run, error.reason) == (2, True, "killed by SIGKILL")
+    assert ids(world.up()) == [1]
+
+
+def test_an_ask_that_does_not_wait_fails_also_when_it_was_still_queued_at_the_death(world):
+    world.open("a", window=1)
+    world.ask(number=1)
+    world.ask(number=2, flags=FAIL_WHEN_DOWN)
+    world.ask(number=3)
+    ((number, error),) = failures(world.gone())
+    assert (number, error.may_have_run, error.reason) == (2, False, "killed by SIGKILL")
+    assert ids(world.up()) == [1]
+    assert ids(world.post("a/0", acks=[1])) == [3]
+
+
+def test_other_asks_wait_for_the_restart(world):
+    world.open("a")
+    world.ask(number=5)
+    assert failures(world.gone(charge=False)) == []
+    assert ids(world.up()) == [1]
+    (reply,) = delivered(world.post("a/0", letter(REPLY, 1, ""), acks=[1]), HOST)
+    assert reply.id == 5
+
+
+# --- closing
+
+
+def test_closing_answers_every_ask_and_says_whether_it_may_have_run(world):
+    world.open("a", window=2)
+    for number in (1, 2, 3):
+        world.ask(number=number)
+    world.gone(charge=False)
+    actions = world.close(reason="a has failed: killed by SIGKILL")
+    told = {number: (error.may_have_run, error.reason, error.message) for number, error in failures(actions)}
+    reason = "a has failed: killed by SIGKILL"
+    ran = f"'a' ended before it answered (its handler may have run): {reason}"
+    assert told == {
+        1: (True, reason, ran),
+        2: (True, reason, ran),
+        3: (False, reason, f"'a' ended before it answered (its handler has not run): {reason}"),
+    }
+    assert world.box().depth == 0
+    assert of(DeadLetter, actions) == []
+
+
+def test_closing_dead_letters_every_tell(world):
+    world.open("a", window=1)
+    world.tell()
+    world.tell()
+    assert [(dead.id, dead.reason) for dead in of(DeadLetter, world.close())] == [(1, "a has failed"), (2, "a has failed")]
+    assert world.box().dead == 2
+
+
+def test_a_closed_mailbox_takes_nothing_until_it_is_opened_again(world):
+    world.open("a")
+    world.gone()
+    world.close()
+    ((_, error),) = failures(world.ask())
+    assert (error.may_have_run, error.reason) == (False, "a has failed")
+    (dead,) = world.tell()
+    assert "a has failed" in dead.reason
+    world.board.handle(Reopen("a/0"), NOW)
+    assert world.tell() == []
+    assert len(ids(world.up())) == 1
+
+
+def test_a_forgotten_agent_is_unknown_and_its_replies_are_late(world):
+    world.open("a")
+    (number,) = ids(world.ask())
+    world.close(forget=True)
+    assert not world.board.knows("a")
+    assert not world.board.knows("a/0")
+    assert "a/0" not in world.board.boxes
+    ((_, error),) = failures(world.ask("a"))
+    assert type(error).__name__ == "UnknownAgent"
+    assert world.post("a/0", letter(REPLY, number, ""), acks=[number]) == []
+    assert world.board.late_replies == 1
+
+
+def test_forgetting_one_replica_keeps_the_address_of_the_others(world):
+    world.open("a", replicas=2)
+    world.close("a/0", forget=True)
+    assert world.board.knows("a")
+    assert delivered(world.tell("a"), "a/1")
+
+
+def test_closing_wakes_those_who_wait_for_room(world):
+    world.open("a", up=False, size=1)
+    world.open("b")
+    world.tell("a", "b/0")
+    assert Tell("b/0", Room("a")) in world.close()
+
+
+# --- room
+
+
+@pytest.mark.parametrize(("overflow", "reject"), [("block", False), ("reject", True)])
+def test_each_sender_is_told_once_that_there_is_no_room_and_once_that_there_is(world, overflow, reject):
+    world.open("a", size=4, overflow=overflow)
+    world.open("b")
+    for _ in range(3):
+        assert of(Tell, world.tell("a", "b/0")) == []
+    assert of(Tell, world.tell("a", "b/0")) == [Tell("b/0", Full("a", reject))]
+    assert of(Tell, world.tell("a", "b/0")) == []  # under way already: kept
+    assert of(Tell, world.tell("a")) == [Tell(HOST, Full("a", reject))]
+    assert world.box().depth == 6
+    assert of(Tell, world.post("a/0", acks=[1, 2, 3])) == []  # three left: more than half of four
+    assert of(Tell, world.post("a/0", acks=[4])) == [Tell(HOST, Room("a")), Tell("b/0", Room("a"))]
+    assert of(Tell, world.post("a/0", acks=[5])) == []
+
+
+def test_the_note_names_the_address_that_the_sender_used(world):
+    world.open("a", replicas=2, size=1)
+    assert of(Tell, world.tell("a/1")) == [Tell(HOST, Full("a/1"))]
+
+
+def test_bytes_fill_a_mailbox_too(world):
+    world.open("a", bytes=1000)
+    assert of(Tell, world.tell(text="x" * 1000)) == [Tell(HOST, Full("a"))]
+    assert of(Tell, world.post("a/0", acks=[1])) == [Tell(HOST, Room("a"))]
+
+
+def test_a_tell_to_oneself_never_waits(world):
+    world.open("a", size=1)
+    assert of(Tell, world.tell("a", "a/0")) == []
+    assert of(Tell, world.tell("a", "a/0")) == []
+
+
+def test_but_what_arrives_over_nats_for_oneself_does(world):
+    world.open("a", size=1)
+    assert of(Tell, world.tell("a", "a/0", flags=REMOTE)) == [Tell("a/0", Full("a"))]
+
+
+def test_a_sender_that_died_is_not_told_of_room_but_its_next_life_is_told_anew(world):
+    world.open("a", size=2)
+    world.open("b")
+    world.tell("a", "b/0")
+    world.tell("a", "b/0")
+    world.tell("a", HOST)
+    world.gone("b/0")
+    world.up("b/0")
+    assert of(Tell, world.tell("a", "b/0")) == [Tell("b/0", Full("a"))]
+    assert of(Tell, world.post("a/0", acks=[1, 2, 3, 4])) == [Tell(HOST, Room("a")), Tell("b/0", Room("a"))]
+
+
+def test_drop_oldest_buries_the_oldest_queued_letter(world):
+    world.open("a", up=False, size=2, overflow="drop_oldest")
+    world.tell()
+    world.ask(number=7)
+    actions = world.tell()
+    assert [(dead.id, dead.reason) for dead in of(DeadLetter, actions)] == [(1, "mailbox full, oldest dropped")]
+    assert of(Tell, actions) == []
+    ((number, error),) = failures(world.tell())
+    assert (number, error.may_have_run) == (7, False)
+    assert ids(world.up()) == [3, 4]
+
+
+def test_when_all_the_rest_is_out_the_bound_of_drop_oldest_costs_the_new_letter_itself(world):
+    world.open("a", size=1, window=9, overflow="drop_oldest")
+    world.tell()
+    actions = world.tell()
+    assert [dead.id for dead in of(DeadLetter, actions)] == [2]
+    assert list(world.box().out) == [1]
+
+
+# --- order, priority, expiry
+
+
+def test_urgent_letters_overtake_those_that_wait(world):
+    world.open("a", up=False)
+    for priority in (3, 5, 1, 3):
+        world.tell(priority=priority)
+    assert ids(world.up()) == [3, 1, 4, 2]
+
+
+def test_an_expired_letter_is_dropped_before_it_is_delivered(world):
+    world.open("a", up=False)
+    world.ask(number=1, deadline=NOW)
+    world.ask(number=2, deadline=NOW + 1)
+    world.tell()
+    assert ids(world.up()) == [2, 3]
+    assert (world.box().expired, world.box().depth) == (1, 2)
+
+
+def test_a_window_full_of_expired_letters_makes_way_at_once(world):
+    world.open("a", up=False, window=2)
+    for number in range(5):
+        world.ask(number=number, deadline=NOW)
+    world.tell()
+    assert ids(world.up()) == [6]
+    assert world.box().expired == 5
+
+
+def test_an_expired_tell_counts_as_expired_and_not_as_handled(world):
+    world.open("a", up=False)
+    world.tell(deadline=NOW)
+    assert ids(world.up()) == []
+    assert world.box().depth == 0
+    assert (world.box().handled, world.box().expired) == (0, 1)
+
+
+def test_room_is_announced_when_expiry_made_it(world):
+    world.open("a", up=False, size=2)
+    for number in (1, 2):
+        actions = world.ask(number=number, deadline=NOW + 5)
+    assert of(Tell, actions) == [Tell(HOST, Full("a"))]
+    actions = world.board.handle(Up("a/0"), NOW + 10)
+    assert of(Tell, actions) == [Tell(HOST, Room("a"))]
+
+
+def test_room_is_announced_when_a_quarantine_or_a_failed_ask_made_it(world):
+    world.open("a", size=1, max_deliveries=1)
+    assert of(Tell, world.tell()) == [Tell(HOST, Full("a"))]
+    assert of(Tell, world.gone()) == [Tell(HOST, Room("a"))]
+    world.up()
+    assert of(Tell, world.ask(flags=FAIL_WHEN_DOWN)) == [Tell(HOST, Full("a"))]
+    assert of(Tell, world.gone(charge=False)) == [Tell(HOST, Room("a"))]
+
+
+def test_room_is_announced_when_a_cancellation_made_it(world):
+    world.open("a", up=False, size=1)
+    assert of(Tell, world.ask(number=9)) == [Tell(HOST, Full("a"))]
+    assert of(Tell, world.post(HOST, notes=[Forget(9)])) == [Tell(HOST, Room("a"))]
+
+
+# --- cancellation
+
+
+def test_a_cancelled_ask_that_has_not_gone_out_is_taken_back(world):
+    world.open("a", window=1)
+    world.ask(number=1)
+    world.ask(number=2)
+    assert world.post(HOST, notes=[Forget(2)]) == []
+    assert world.box().depth == 1
+
+
+def test_a_cancelled_ask_that_is_out_has_its_handler_stopped(world):
+    world.open("a")
+    world.ask(number=9)
+    assert world.post(HOST, notes=[Forget(9)]) == [Tell("a/0", Cancel(1))]
+    world.post("a/0", acks=[1])
+    assert world.box().depth == 0
+
+
+def test_a_cancelled_ask_that_is_suspect_goes_out_again_but_nobody_waits(world):
+    world.open("a")
+    world.ask(number=9)
+    world.gone()
+    assert world.post(HOST, notes=[Forget(9)]) == []
+    assert failures(world.close()) == []
+
+
+def test_only_the_asker_itself_can_cancel(world):
+    world.open("a")
+    world.open("b")
+    world.ask(number=9)
+    assert world.post("b/0", notes=[Forget(9)]) == []
+    assert world.post(HOST, notes=[Forget(8)]) == []
+
+
+# --- replicas
+
+
+def test_the_least_loaded_replica_gets_the_letter(world):
+    world.open("a", replicas=3)
+    for member in ("a/0", "a/1", "a/2", "a/0"):
+        assert delivered(world.tell("a"), member)
+    world.post("a/0", acks=[1, 4])
+    assert delivered(world.tell("a"), "a/0")
+
+
+def test_a_replica_that_is_down_gets_letters_only_when_all_are_and_a_closed_one_never(world):
+    world.open("a", replicas=3)
+    world.gone("a/0")
+    for _ in range(4):
+        world.tell("a")
+    assert [world.box(f"a/{index}").depth for index in range(3)] == [0, 2, 2]
+    for member in ("a/1", "a/2"):
+        world.gone(member)
+    world.close("a/0")
+    world.tell("a")
+    world.tell("a")
+    assert [world.box(f"a/{index}").depth for index in range(3)] == [0, 3, 3]
+
+
+def test_a_replica_is_reached_by_its_own_name_and_is_shown_with_it(world):
+    world.open("a", replicas=2)
+    world.open("b")
+    assert delivered(world.tell("a/1"), "a/1")
+    (one,) = delivered(world.tell("b", "a/1"), "b/0")
+    assert one.sender == "a/1"
+
+
+# --- bounds
+
+
+def test_dead_letters_are_bounded(world):
+    for _ in range(DEAD_LETTERS + 5):
+        world.tell("nobody")
+    assert len(world.board.dead_letters) == DEAD_LETTERS
+    assert min(dead.id for dead in world.board.dead_letters) == 6
