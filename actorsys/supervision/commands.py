@@ -19,6 +19,7 @@ from ..memory import base as memory
 from ..names import did_you_mean
 from ..units import SECOND_NS
 from . import core as machine
+from .mail import shown_sender
 
 if TYPE_CHECKING:
     from .supervisor import Supervisor
@@ -200,7 +201,8 @@ class Commands:
             "kill": machine.KillChild,
         }
         driver = self._sup.driver
-        killed = [member.process.exited for name in found if (member := driver.members[name]).process and do == "kill"]
+        members = [driver.members[name] for name in found]
+        killed = [member.process.exited for member in members if member.process and do == "kill"]
         for name in found:
             for rejected in driver.tell_core(events[do](name)):
                 if rejected.why not in ("already started", "not running"):
@@ -210,13 +212,9 @@ class Commands:
         elif killed:
             await asyncio.wait(killed, timeout=KILL_TIMEOUT)
         rows = []
-        for name in found:
-            if name in driver.members:
-                member = driver.members[name]
-                process = member.process
-                rows.append(
-                    {"name": member.shown, "state": driver.core.view(name).state, "pid": process.pid if process else None}
-                )
+        for member in members:
+            state = driver.core.view(member.name).state if member.name in driver.members else "stopped"  # and forgotten
+            rows.append({"name": member.shown, "state": state, "pid": member.process.pid if member.process else None})
         return rows
 
     async def _settle(self, name: str, states: tuple[str, ...]) -> None:
@@ -233,7 +231,7 @@ def _dead_row(dead: DeadLetter, *, with_payload: bool) -> dict[str, Any]:
     row = {
         "id": dead.id,
         "to": dead.to,
-        "sender": dead.sender,
+        "sender": shown_sender(dead.sender),
         "type": dead.type,
         "reason": dead.reason,
         "age_s": round((now_ns() - dead.at) / SECOND_NS, 3),

@@ -113,7 +113,11 @@ class Member:
         """What a hung process wrote of its threads before it was killed."""
         lines = list(self.output.lines) if self.output and self.killed_for == "unresponsive" else []
         starts = [index for index, line in enumerate(lines) if line.startswith(("Thread 0x", "Current thread 0x"))]
-        return "\n".join(lines[starts[0] :]) if starts else None
+        if not starts:
+            return None
+        shown = lines[starts[0] :]
+        ours = next((index for index, line in enumerate(shown) if "/actorsys/runtime/child.py" in line), len(shown))
+        return "\n".join(shown[:ours])  # below that it only says how a process is born
 
     def held(self, message: str) -> None:
         """It is known on which message the last incarnation died."""
