@@ -22,6 +22,7 @@ from .errors import (
     RemoteError,
     StartFailed,
     StateError,
+    StepInDoubt,
     UnknownAgent,
     Unreachable,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "RemoteError",
     "StartFailed",
     "StateError",
+    "StepInDoubt",
     "UnknownAgent",
     "Unreachable",
 ]

@@ -16,7 +16,8 @@
     `- the world's: processes, files, network
        |- StartFailed          an agent did not become ready                             (.traceback)
        |- Unreachable          no supervisor, or no NATS, answers
-       `- StateError           a state backend cannot read or write
+       |- StateError           a state backend cannot read or write
+       `- StepInDoubt          a step that must not repeat may have happened            (.name)
 
 Each survives pickle and, as a `messages.Failure`, msgspec. Each says what happened, to whom, and what to do next.
 """
@@ -124,10 +125,17 @@ class StateError(ActorError):
     key: str | None
 
 
+class StepInDoubt(ActorError):
+    """A step that must not repeat was begun by an earlier delivery, which died before its result was stored; `name` is the step's."""
+
+    details = ("name",)
+    name: str | None
+
+
 BY_NAME: dict[str, type[ActorError]] = {
     cls.__name__: cls
     for cls in (
         ActorError, ConfigError, DefinitionError, BadMessage, GuardError, RemoteError, AgentDown, UnknownAgent,
-        MailboxFull, AskTimeout, AskCycle, StartFailed, Unreachable, StateError,
+        MailboxFull, AskTimeout, AskCycle, StartFailed, Unreachable, StateError, StepInDoubt,
     )
 }  # fmt: skip

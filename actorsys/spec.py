@@ -18,6 +18,9 @@ NatsMode = Literal["auto", "external", "embedded", "off"]
 Provider = Literal["mock", "openai", "anthropic"]
 
 
+MAX_PAYLOAD = 16 * 2**20  # bytes; a frame, a control request and a reader's buffer are made for this much
+
+
 class Spec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pass
 
@@ -93,6 +96,7 @@ class SupervisorSpec(Spec, frozen=True):
     window: Seconds = Seconds(60)
     max_children: int = 0  # agents spawned at run time; 0: no limit
     mailbox_bytes: Bytes = Bytes(256 * 2**20)
+    max_payload: Bytes = Bytes(MAX_PAYLOAD)  # of one message or reply
     state_dir: str = ".actorsys"
     env_file: str = ".env"
 
@@ -125,3 +129,4 @@ class Assignment(Struct, frozen=True, kw_only=True):
     description: str = ""
     log_level: str = "INFO"
     stop_timeout: float = 5.0
+    max_payload: int = MAX_PAYLOAD

@@ -29,6 +29,7 @@ COMMANDS = {
     "stop": ("control", "Stop agents; they stay stopped."),
     "restart": ("control", "Stop agents in order and start them again."),
     "kill": ("control", "SIGKILL agents; their restart type decides what follows."),
+    "steps": ("show", "List the journaled steps of messages that an agent has not acknowledged."),
     "dead-letters": ("letters", "List, show, send again or drop the messages that nobody could take."),
     "reload": ("control", "Read agents.toml again and apply the difference."),
     "check": ("check", "Say whether FILE is a valid configuration."),

@@ -126,3 +126,20 @@ def state(name: str) -> None:
     """Print the stored state of an agent as JSON."""
     wanted = settings()
     print_json(Client(wanted.socket_path()).call("state", {"name": name}), lines=wanted.output == "jsonl")
+
+
+@click.command()
+@click.argument("name")
+@shared()
+def steps(name: str) -> None:
+    """List the journaled steps of the messages that an agent has begun and not acknowledged, with their results."""
+    wanted = settings()
+    rows = Client(wanted.socket_path()).call("steps", {"name": name})
+    if wanted.output != "table":
+        print_json(rows, lines=wanted.output == "jsonl")
+    elif rows:
+        print_table(
+            ("MESSAGE", "STEP", "STATUS", "RESULT"), [[r["message"], r["step"], r["status"], str(r["result"])] for r in rows], {}
+        )
+    else:
+        note(f"{name} has no steps under way")

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from ..names import NAME_RULE, is_name
-from ..spec import AgentSpec, GroupSpec, LlmSpec, MailboxSpec, NatsSpec, RestartSpec, SupervisorSpec
+from ..spec import MAX_PAYLOAD, AgentSpec, GroupSpec, LlmSpec, MailboxSpec, NatsSpec, RestartSpec, SupervisorSpec
 from .problems import hint, shown
 
 Rule = Callable[[Any], str | None]
@@ -80,6 +80,10 @@ def name_rule(text: str) -> str | None:
     return None if is_name(text) else f"{shown(text)} is not a name: {NAME_RULE}"
 
 
+def _payload(value: int) -> str | None:
+    return None if 0 < value <= MAX_PAYLOAD else "must be more than 0 and at most 16MiB"
+
+
 def _not_empty(text: str) -> str | None:
     return None if text.strip() and "\0" not in text else "must not be empty"
 
@@ -116,6 +120,7 @@ RULES: dict[type[Struct], dict[str, Rule]] = {
         "max_children": at_least(0),
         "window": _more_than_nothing,
         "mailbox_bytes": _more_than_nothing,
+        "max_payload": _payload,
         "state_dir": _not_empty,
     },
 }

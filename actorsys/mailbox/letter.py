@@ -94,7 +94,7 @@ class Command(Note, tag=5):
 
 
 class Snapshot(Note, tag=6):
-    """Answer to `Show`: the stored state, one msgpack map."""
+    """Answer to `Show`: the stored state, one msgpack map, or the steps, a list of maps."""
 
     id: int
     state: bytes
@@ -128,9 +128,10 @@ class Ping(Note, tag=21):
 
 
 class Show(Note, tag=22):
-    """Send a `Snapshot` of the stored state."""
+    """Send a `Snapshot` of the stored state, or of the journaled steps."""
 
     id: int
+    what: Literal["state", "steps"] = "state"
 
 
 class Full(Note, tag=23):

@@ -14,7 +14,8 @@ from msgspec import Struct
 from ..clock import now_ns
 from ..errors import AskTimeout, BadMessage, MailboxFull
 from ..messages import Failure, Request, reply_type, type_id
-from ..units import SECOND_NS, format_seconds
+from ..spec import MAX_PAYLOAD
+from ..units import SECOND_NS, format_bytes, format_seconds
 from .codec import decode, decoder, encode
 from .letter import ASK, DEFAULT_PRIORITY, FAIL_WHEN_DOWN, FAILURE, PRIORITIES, TELL, Forget, Full, Letter, Room, UpNote
 
@@ -51,6 +52,7 @@ def packed(message: Any) -> tuple[str, bytes]:
 class Outbox(ABC):
     def __init__(self, name: str, first_number: int = 1) -> None:
         self.name = name
+        self.max_payload: int = MAX_PAYLOAD
         self._next = first_number  # unique over the incarnations of an agent, so that a stale reply meets no later ask
         self._asks: dict[int, tuple[asyncio.Future[Any], Callable[[Any], Any]]] = {}
         self._full: dict[str, tuple[bool, asyncio.Future[None]]] = {}
@@ -75,6 +77,16 @@ class Outbox(ABC):
         """The agents that wait for what an ask from here will bring."""
         return ()
 
+    def fit(self, payload: bytes) -> bytes:
+        """The payload, if it is not too large to be sent. Raises BadMessage."""
+        if len(payload) > self.max_payload:
+            raise BadMessage(
+                f"a payload of {format_bytes(len(payload))}; at most {format_bytes(self.max_payload)} are allowed. Raise max_payload "
+                "in [supervisor] (16MiB at most), send it in parts, or send where it is stored.",
+                field="payload",
+            )
+        return payload
+
     async def tell(self, to: str, message: Any, *, priority: int = DEFAULT_PRIORITY) -> None:
         if self._full and to in self._full and to != self.name:
             await self.wait_room(to)
@@ -82,7 +94,7 @@ class Outbox(ABC):
         kind = _kinds.get(cls) or _kind(cls)
         if priority not in PRIORITIES:
             raise BadMessage(f"priority {priority!r}; it goes from 1 (urgent) to 5", field="priority")
-        self.post(Letter(TELL, 0, to, "", kind.id, encode(message), priority))
+        self.post(Letter(TELL, 0, to, "", kind.id, self.fit(encode(message)), priority))
         await self.custody()
 
     async def ask(
@@ -100,6 +112,7 @@ class Outbox(ABC):
     ) -> Any:
         if priority not in PRIORITIES:
             raise BadMessage(f"priority {priority!r}; it goes from 1 (urgent) to 5", field="priority")
+        self.fit(payload)
         deadline = now_ns() + int(timeout * SECOND_NS)
         if self._full and to in self._full:
             await self.wait_room(to, min(timeout, ROOM_TIMEOUT))

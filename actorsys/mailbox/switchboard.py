@@ -13,7 +13,7 @@ from ..messages import Failure
 from ..names import base, did_you_mean
 from .codec import encode
 from .dead_letters import Action, DeadLetter, DeadLetters
-from .letter import ASK, FAIL_WHEN_DOWN, FAILURE, HOST, REMOTE, TELL, Cancel, Failed, Forget, Full, Letter, Room
+from .letter import AGAIN, ASK, FAIL_WHEN_DOWN, FAILURE, HOST, REMOTE, TELL, Cancel, Failed, Forget, Full, Letter, Room
 from .mailbox import Ledger, Mailbox
 from .replies import Replies
 from .traffic import Blamed, Close, Confirm, Deliver, Event, Gone, Open, Posted, Reopen, Respec, Retry, Tell, Up
@@ -118,8 +118,8 @@ class Switchboard:
     def _is_repeated(self, letter: Letter, source: str) -> bool:
         """Whether this tell of a handler that runs again was taken the first time."""
         box = self.boxes.get(source)
-        if box is None or letter.cause not in box.out:
-            return False
+        if box is None or (letter.cause not in box.out and letter.cause not in box.suspects):
+            return False  # a suspect's tells may come first, in the stored frame of the letter before it
         taken = self._taken.get(letter.cause, 0)
         if letter.ordinal <= taken:
             self.repeated_tells += 1
@@ -207,13 +207,14 @@ class Switchboard:
             letters = box.take()
             if not letters:
                 break
-            fresh = [letter for letter in letters if not letter.deadline or letter.deadline > now]
+            # One that was out before may have a stored frame: only its agent can tell whether it has expired unhandled.
+            fresh = [letter for letter in letters if not letter.deadline or letter.deadline > now or letter.flags & AGAIN]
             if fresh:
                 actions.append(Deliver(box.name, fresh))
             if len(fresh) == len(letters):
                 break
             for letter in letters:
-                if letter.deadline and letter.deadline <= now:
+                if letter.deadline and letter.deadline <= now and not letter.flags & AGAIN:
                     box.acknowledge(letter.id)
                     box.expired += 1
                     self._replies.end(letter.id)
@@ -234,7 +235,10 @@ class Switchboard:
     def _respec(self, event: Respec, now: int) -> list[Action]:
         box = self.boxes[event.name]
         box.spec, box.shown = event.spec, event.shown
-        return []
+        actions: list[Action] = []
+        self._deliver(box, now, actions)
+        self._release(actions)
+        return actions
 
     def _up(self, event: Up, now: int) -> list[Action]:
         box = self.boxes[event.name]
@@ -288,6 +292,7 @@ class Switchboard:
         return actions
 
     def _end_ask(self, letter: Letter, reason: str, may_have_run: bool, actions: list[Action]) -> None:
+        self._taken.pop(letter.id, None)
         ask = self._replies.end(letter.id)
         if ask is not None:
             ran = "its handler may have run" if may_have_run else "its handler has not run"
@@ -326,4 +331,5 @@ class Switchboard:
         box = self._accept(letter, HOST, dead.sender, now, actions)
         if box is not None:
             self._deliver(box, now, actions)
+            self._release(actions)
         return actions

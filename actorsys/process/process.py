@@ -9,6 +9,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 
 from .orders import How, Status
+from .procfs import Procfs
 
 Send = Callable[[int, int], None]
 
@@ -26,6 +27,11 @@ class Process:
         self.output_fd = output_fd  # what it writes to stdout and stderr, non-blocking; -1 when it goes elsewhere
         self.exited: asyncio.Future[Status] = asyncio.get_running_loop().create_future()
         self._send = send
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether it ends by itself: its exit is not known yet, but to the system."""
+        return self.exited.done() or Procfs().is_ending(self.pid)
 
     def kill(self) -> None:
         """SIGKILL to it and its process group. Nothing when it has ended."""

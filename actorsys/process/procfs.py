@@ -13,6 +13,7 @@ from collections.abc import Container
 from .kernel import MARK
 
 _STRANGERS_KEPT_S = 1.0  # a pid number cannot come round again so soon: 32,768 forks at 2 ms each
+_EXITING = 4  # PF_EXITING of the kernel, set before the descriptors of a dying process are closed
 _KEY = MARK.encode() + b"="
 
 
@@ -37,6 +38,11 @@ class Procfs:
             return None
         fields = data[data.rindex(b")") + 2 :].split()  # the name in brackets may hold anything
         return Stat(fields[0].decode(), int(fields[1]), int(fields[3]))
+
+    def is_ending(self, pid: int) -> bool:
+        """Whether a process has begun to end, or is gone; True as well when the system does not say."""
+        data = self._read(f"{self._root}/{pid}/stat")
+        return not data or bool(int(data[data.rindex(b")") + 2 :].split()[6]) & _EXITING)
 
     def mark(self, pid: int) -> str | None:
         """Whose the process is by its environment; None when it does not say or may not be read."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -12,6 +13,7 @@ from ..mailbox.letter import Watch
 from ..mailbox.outbox import packed
 from ..mailbox.ref import Ref
 from ..messages import Down, Event, Message, Request, class_path
+from .context import current
 from .handlers import Handler, collect, is_async
 from .state import State
 from .timers import Timer
@@ -122,6 +124,17 @@ class Agent:
         options["restart"] = {"type": "temporary", **options.get("restart", {})}
         await self._runtime.command("spawn", {"type": path, "name": name, "options": options})
         return self.agent(name)
+
+    async def step(self, name: str, function: Callable[..., Any], *args: Any, repeatable: bool = True) -> Any:
+        """Call `function(*args)`, sync or async, once for the message being handled, and return its result.
+
+        The result is stored under the message's id; when the message is delivered again after a crash, a finished step returns what
+        it returned, as plain values. A step that was cut off runs again, unless `repeatable=False`: then it raises StepInDoubt.
+
+        Raises StateError when the backend is not durable, or the result cannot be stored.
+        """
+        runtime = self._runtime
+        return await runtime.steps.perform(current.get(), name, function, args, repeatable=repeatable)
 
     def monitor(self, agent: Ref | str) -> None:
         """Be told of the next death of an agent: one `Down` to `on_notice`; at once if there is no such agent or it is down."""

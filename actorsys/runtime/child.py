@@ -204,6 +204,8 @@ class _Life:
             raise
         await agent.on_start()
         await runtime.state.commit()
+        if old := runtime.steps.forget_all_but(assignment.run):
+            await runtime.sending.commit(old)
         return agent, runtime
 
     async def _connect(self, runtime: Runtime) -> "Remote | None":
@@ -268,7 +270,8 @@ class _Life:
             case Ping():
                 self._send(Pong(note.id))
             case Show() if runtime is not None:
-                self._send(Snapshot(note.id, runtime.state.snapshot()))
+                data = runtime.state.snapshot() if note.what == "state" else runtime.steps.listing()
+                self._send(Snapshot(note.id, data))
             case Full() | Room() if runtime is not None:
                 runtime.noted(note)
             case Cancel() if runtime is not None:

@@ -23,6 +23,7 @@ from ..mailbox.outbox import Outbox
 from ..mailbox.pipe import Pipe
 from ..mailbox.ref import Ref
 from ..memory.base import Memory, Restored
+from ..memory.step_rows import split
 from ..messages import Down, Failure, Message, type_id
 from ..names import nearest
 from ..spec import Assignment
@@ -31,6 +32,7 @@ from .context import Delivery, current
 from .handlers import Handler, is_async
 from .sending import Sending
 from .state import State
+from .steps import Steps
 from .timers import Timers
 
 FLUSH_ACKS = 64  # acknowledge at least every so many letters, so that the next ones are on their way meanwhile
@@ -63,11 +65,14 @@ class Runtime(Outbox):
     def __init__(self, assignment: Assignment, pipe: Pipe, memory: Memory, restored: Restored) -> None:
         super().__init__(assignment.shown, first_number=assignment.incarnation << 32 | 1)
         self.assignment = assignment
+        self.max_payload = assignment.max_payload
         self.pipe = pipe
         self.memory = memory
-        self._state = State(restored.values, self._commit_state)
+        values, steps = split(restored.values)
+        self._state = State(values, self._commit_state)
         self._is_serial = assignment.concurrency == 1
         self.sending = Sending(pipe, memory, assignment.run, assignment.incarnation << 32 | 1, restored.frames)
+        self.steps = Steps(steps, assignment.run, self.sending.commit, is_durable=memory.is_durable)
         self.ending: asyncio.Future[str | Crash] = asyncio.get_running_loop().create_future()
         self.remote_reply: Callable[[Letter, Any, Failure | None], Awaitable[None]] | None = None
         self.timers = Timers(assignment.name, assignment.incarnation, lambda letter: self.sending.post(letter, None))
@@ -202,10 +207,10 @@ class Runtime(Outbox):
 
     async def _handle(self, letter: Letter, worker: "asyncio.Task[Any]") -> None:
         sending = self.sending
+        if sending.is_stored(letter.id):  # also of one that has expired since: it was handled in time
+            return
         if letter.deadline and letter.deadline <= now_ns():
             sending.skip(letter)
-            return
-        if sending.is_stored(letter.id):
             return
         if letter.headers is not None and not self.timers.takes(letter.headers):
             sending.skip(letter)
@@ -228,8 +233,10 @@ class Runtime(Outbox):
             else:
                 result = route.call(message)
             changes = delivery.state.collect()
+            if self.steps.has_rows:
+                changes = {**changes, **self.steps.forget(letter.id)}
             if letter.kind == ASK:
-                payload = NONE if result is None else encode(result)
+                payload = NONE if result is None else self.fit(encode(result))
                 sending.finish(delivery, changes, Letter(REPLY, letter.id, "", "", "", payload))
             else:
                 sending.finish(delivery, changes)
@@ -258,12 +265,13 @@ class Runtime(Outbox):
         delivery.state.roll_back()
         delivery.sends.clear()
         failure = Failure.of(error)
+        changes = self.steps.forget(letter.id)
         if letter.kind == ASK:
-            self.sending.finish(delivery, {}, Letter(FAILURE, letter.id, "", "", "", encode(failure)))
+            self.sending.finish(delivery, changes, Letter(FAILURE, letter.id, "", "", "", encode(failure)))
         elif letter.headers is not None and letter.headers.get("reply"):  # whoever asked over NATS is told below
-            self.sending.finish(delivery, {})
+            self.sending.finish(delivery, changes)
         else:
-            self.sending.finish(delivery, {}, failure=Failed(letter.id, failure))
+            self.sending.finish(delivery, changes, failure=Failed(letter.id, failure))
         await self._answer_remote(letter, None, failure)
         on_error = self.assignment.on_error
         if on_error == "restart" or (on_error == "auto" and letter.kind != ASK and not letter.flags & REMOTE):

@@ -19,6 +19,7 @@ from ..messages import Failure
 from .context import Delivery
 from .state import Changes
 
+FLUSH_BYTES = 16 * 2**20  # of payloads that wait for the loop to turn: so a frame stays below the limit of a pipe
 OUTBOX_LETTERS = 256  # unsent letters at which a tell in a handler flushes; two such frames may be under way
 
 
@@ -51,6 +52,7 @@ class Sending:
         self._number = first_number  # of the next frame; unique over incarnations, as stored frames keep theirs
         self._loop = asyncio.get_running_loop()
         self._batch = _Batch()
+        self._bytes = 0  # of payloads in it, and of what the open deliveries have sent
         self._is_due = False
         self._throttled: asyncio.Future[None] | None = None
         self.open: dict[int, Delivery] = {}  # deliveries whose handlers run
@@ -68,6 +70,9 @@ class Sending:
             delivery.sends.append(letter)
         else:
             self._batch.letters.append(letter)
+        self._bytes += len(letter.payload)
+        if self._bytes > FLUSH_BYTES:
+            self.flush()
         self.schedule()
 
     def finish(self, delivery: Delivery, changes: Changes, reply: Letter | None = None, failure: UpNote | None = None) -> None:
@@ -81,12 +86,15 @@ class Sending:
             batch.letters += delivery.sends
         if reply is not None:
             batch.letters.append(reply)
+            self._bytes += len(reply.payload)
         if changes:
             batch.changes.update(changes)
         if failure is not None:
             batch.notes.append(failure)
         else:
             batch.acks.append(delivery.letter.id)
+        if self._bytes > FLUSH_BYTES:
+            self.flush()
 
     def skip(self, letter: Letter) -> None:
         """Acknowledge a letter whose deadline has passed, unhandled."""
@@ -144,6 +152,7 @@ class Sending:
     def flush(self) -> None:
         """Send what there is now, or hand it to the backend to be committed and sent."""
         batch = self._batch
+        self._bytes = 0
         for delivery in self.open.values():
             if delivery.sends:
                 _count(delivery)
@@ -187,14 +196,22 @@ class Sending:
             self._pipe.send_bytes(data)
 
     async def commit(self, changes: Changes) -> None:
-        """Store changes now, without acknowledging anything. Raises StateError."""
-        await self._memory.commit(changes, (), b"")
+        """Store changes now, after all that were made before them, without acknowledging anything. Raises StateError."""
+        if not self._memory.is_durable:
+            await self._memory.commit(changes, (), b"")
+            return
+        self._batch.changes.update(changes)
+        self.flush()
+        if self._committer is not None:
+            await asyncio.shield(self._committer)  # whoever waits here may be cancelled, the commit may not
+        if self.failure.done():
+            raise self.failure.result()
 
     async def drain(self) -> None:
         """Send all there is, committed where that is due."""
         self.flush()
         if self._committer is not None:
-            await self._committer
+            await asyncio.shield(self._committer)
 
     def is_stored(self, number: int) -> bool:
         """Whether the letter was handled by an earlier incarnation; if so its frame is sent again."""

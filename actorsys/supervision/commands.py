@@ -16,6 +16,7 @@ from ..mailbox.dead_letters import DeadLetter
 from ..mailbox.letter import DEFAULT_PRIORITY, HOST, LENIENT, TELL, Letter, Show
 from ..mailbox.traffic import Retry
 from ..memory import base as memory
+from ..memory.step_rows import listing, split
 from ..names import did_you_mean
 from ..units import SECOND_NS
 from . import core as machine
@@ -62,6 +63,7 @@ class Commands:
             "why": self._why,
             "info": self._info,
             "state": self._state,
+            "steps": self._steps,
             "ask": self._ask,
             "tell": self._tell,
             "spawn": self._spawn,
@@ -116,29 +118,36 @@ class Commands:
         }
 
     async def _state(self, args: dict[str, Any]) -> dict[str, Any]:
-        return await self._snapshot(self._sup.find(_name(args))[0])
+        state: dict[str, Any] = await self._snapshot(self._sup.find(_name(args))[0], "state")
+        return state
 
-    async def _snapshot(self, name: str) -> dict[str, Any]:
-        """The stored state of one agent, from its process or, while it has none, from its backend."""
+    async def _steps(self, args: dict[str, Any]) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = await self._snapshot(self._sup.find(_name(args))[0], "steps")
+        return rows
+
+    async def _snapshot(self, name: str, what: Literal["state", "steps"]) -> Any:
+        """What one agent has stored, from its process or, while it has none, from its backend."""
         member = self._sup.driver.members[name]
         if member.pipe is None or not member.is_ready:
-            backend = memory.create(member.spec.memory, name, self._sup.agents_dir) if ":" not in member.spec.memory else None
-            if backend is None:
-                raise ActorError(f"{member.shown} is not running and only it can read its state ({member.spec.memory})")
+            if ":" in member.spec.memory:
+                raise ActorError(
+                    f"{member.shown} is not running, and only its own process can read its backend ({member.spec.memory})"
+                )
+            backend = memory.create(member.spec.memory, name, self._sup.agents_dir)
             restored = await backend.open(self._sup.run_id)
             await backend.close()
-            return {key: decode(value) for key, value in restored.values.items()}
+            values, steps = split(restored.values)
+            return {key: decode(value) for key, value in values.items()} if what == "state" else listing(steps)
         number = self._next_snapshot
         self._next_snapshot += 1
         waiter = self._sup.driver.snapshots[number] = asyncio.get_running_loop().create_future()
-        self._sup.mail.note(name, Show(number))
+        self._sup.mail.note(name, Show(number, what))
         try:
             async with asyncio.timeout(SNAPSHOT_TIMEOUT):
-                return dict(decode(await waiter))
+                return decode(await waiter)
         except TimeoutError:
-            raise AskTimeout(
-                f"{member.shown} did not show its state within {SNAPSHOT_TIMEOUT:g} s; its event loop is busy."
-            ) from None
+            text = f"{member.shown} did not show its {what} within {SNAPSHOT_TIMEOUT:g} s; its event loop is busy."
+            raise AskTimeout(text) from None
         finally:
             self._sup.driver.snapshots.pop(number, None)
 

@@ -303,8 +303,11 @@ class Driver:
         """Its end of the pipe is closed: it is ending, or must end, because nothing it does can reach anybody."""
         if error is not None:
             log.error("%s sent bytes that are no frame (%s) and is replaced", member.shown, error)
+            member.kill_detail = "it sent bytes that are no frame"
             process.kill()
         elif member.crash is None and member.farewell is None:
+            if not process.is_ending:
+                member.kill_detail = "it closed its connection to the supervisor"
             process.kill()
 
     def _exited(self, member: Member, incarnation: int, process: Process) -> None:

@@ -85,9 +85,9 @@ class Member:
         )
         if reason == "shutdown" and self.farewell is not None and self.farewell.by_itself:
             reason = "normal"
-        if self.kill_detail and self.killed_for == "command":
+        if self.kill_detail and signal == "SIGKILL" and self.killed_for in ("command", None):
             detail = self.kill_detail
-        if signal == "SIGKILL" and self.killed_for is None and status is not None:
+        elif signal == "SIGKILL" and self.killed_for is None and status is not None:
             peak = f"its memory peaked at {format_bytes(status.max_rss_bytes)}"
             reason, detail = ("out_of_memory", f"by the kernel; {peak}") if is_out_of_memory else (reason, f"not by us; {peak}")
         exit = Exit(

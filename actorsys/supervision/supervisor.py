@@ -118,6 +118,7 @@ class Supervisor:
         await self.launcher.start()
         await self._check_types(config.agents.values())
         self.mail = Mail(self._commands, config.supervisor.mailbox_bytes)
+        self.mail.outbox.max_payload = config.supervisor.max_payload
         exits.push_async_callback(self.mail.close)
         refs.home = refs.home or self.mail.outbox
         exits.callback(self._leave_home)
@@ -269,11 +270,11 @@ class Supervisor:
             if view is None or view.state in ("stopped", "failed") or member.exits:
                 break
             await self.driver.changed(name)
+        last = member.exits[-1] if member.exits else None  # now: the end of the next incarnation, which the removal stops, says nothing
         if view is not None:
             self.driver.tell_core(machine.Remove(name, force=True))
             while name in self.driver.members:
                 await self.driver.changed(name)
-        last = member.exits[-1] if member.exits else None
         detail = last.detail if last and last.detail else (last.reason if last else "stopped before it was ready")
         raise StartFailed(f"{member.shown} did not start: {detail}", traceback=last.traceback if last else None)
 
@@ -343,6 +344,7 @@ class Supervisor:
             description=spec.description,
             log_level=os.environ.get("LOG_LEVEL", "INFO").upper() or "INFO",
             stop_timeout=float(spec.stop_timeout),
+            max_payload=int(self.config.supervisor.max_payload),
         )
 
     async def _open_control(self, exits: contextlib.AsyncExitStack) -> None:

@@ -1,0 +1,112 @@
+"""How does a peer that sent something wrong hear of it? Envelopes in and out of a bus, under one name."""
+
+import logging
+from typing import Any
+
+import msgspec
+
+from ..bus import envelope, stamp
+from ..bus.base import Bus, Incoming
+from ..bus.counters import Often
+from ..bus.envelope import Envelope, Origin
+from ..errors import ActorError, BadMessage
+from ..messages import Event, Failure, Message, Request
+
+log = logging.getLogger("actorsys.comms")
+
+ENVELOPE_BYTES = 2**20  # the usual limit of a server's payload
+
+
+class Post:
+    """Reads what arrives, and answers; nothing that a peer sends, and no lost connection, makes these raise."""
+
+    def __init__(self, bus: Bus, name: str) -> None:
+        self.bus = bus
+        self.name = name
+        self.malformed = 0
+        self._each_second = Often(1.0)
+
+    async def read(self, incoming: Incoming) -> Envelope | None:
+        """The envelope in a NATS message; None for one that holds none, after its sender was told, if it left a reply subject."""
+        try:
+            return envelope.decode(incoming.payload, limit=ENVELOPE_BYTES)
+        except BadMessage as error:
+            self.malformed += 1
+            self._warn(incoming.subject, "%s: a message on %s was refused: %s", self.name, incoming.subject, error)
+            if incoming.reply:
+                await self.refuse(incoming.reply, envelope.origin(incoming.payload, limit=ENVELOPE_BYTES), error)
+            return None
+
+    async def respond(self, reply: str, asked: Envelope, content: Any, *, metadata: dict[str, Any] | None = None) -> bool:
+        """Publish the answer to an envelope; an error instead, and false, when the content has no JSON form."""
+        if not reply:
+            return True
+        try:
+            data = envelope.encode(envelope.response(asked, content, stamp.fresh(), sender=self.name, metadata=metadata))
+        except BadMessage as error:
+            await self.refuse(reply, asked, error)
+            return False
+        try:
+            await self.bus.publish(reply, data)
+        except BadMessage as error:  # too large for the server
+            await self.refuse(reply, asked, error)
+            return False
+        except ActorError as error:
+            self._warn(reply, "%s: an answer was lost: %s", self.name, error)
+            return False
+        return True
+
+    async def refuse(
+        self, reply: str, to: Envelope | Origin | None, error: BaseException, *, metadata: dict[str, Any] | None = None
+    ) -> None:
+        """Publish an error envelope; the traceback goes along when it is the handler's."""
+        if not reply:
+            return
+        failure = error_of(error)
+        made = envelope.error(to, failure, stamp.fresh(), sender=self.name)
+        if metadata:
+            made = msgspec.structs.replace(made, metadata=metadata)
+        try:
+            await self.bus.publish(reply, envelope.encode(made))
+        except ActorError as problem:
+            self._warn(reply, "%s: an error reply was lost: %s", self.name, problem)
+
+    def _warn(self, key: str, text: str, *args: object) -> None:
+        held = self._each_second.hold(key)
+        if held is not None:
+            log.warning(text + (f" ({held} more like this)" if held else ""), *args)
+
+
+def error_of(error: BaseException) -> Failure:
+    """An exception as it travels: with the traceback of somebody's handler, without that of our own checks."""
+    return Failure.of(error, with_traceback=not isinstance(error, ActorError))
+
+
+def message_of(read: Envelope, to: str) -> Message:
+    """An envelope as a handler sees it."""
+    content = read.content
+    kind = content.get("type") if isinstance(content, dict) else None
+    return Message(
+        id=read.message_id,
+        sender=read.from_agent,
+        to=read.to_agent or to,
+        type=kind if isinstance(kind, str) else "",
+        payload=content,
+        metadata=read.metadata,
+        timestamp=read.timestamp,
+        in_reply_to=read.in_reply_to,
+        priority=read.priority,
+    )
+
+
+def content_of(value: Any) -> Any:
+    """What to send for a value: a typed message says its type, anything else stays as it is.
+
+    >>> class Add(Request[int]):
+    ...     n: int
+    >>> content_of(Add(2)), content_of("hello")
+    ({'type': 'Add', 'n': 2}, 'hello')
+    """
+    if isinstance(value, Event | Request):
+        return {"type": type(value).__name__, **msgspec.structs.asdict(value)}
+    return value
