@@ -16,7 +16,7 @@
     `- the world's: processes, files, network
        |- StartFailed          an agent did not become ready                             (.traceback)
        |- Unreachable          no supervisor, or no NATS, answers
-       |- StateError           a state backend cannot read or write
+       |- StateError           a state backend refuses, or cannot read or write         (.key, .reason)
        `- StepInDoubt          a step that must not repeat may have happened            (.name)
 
 Each survives pickle and, as a `messages.Failure`, msgspec. Each says what happened, to whom, and what to do next.
@@ -119,10 +119,15 @@ class Unreachable(ActorError, ConnectionError):
 
 
 class StateError(ActorError):
-    """The backend of an agent's state refused a value, or cannot read or write. `key` names the value where known."""
+    """The backend of an agent's state refused a value, or cannot read or write. `key` names the value where known.
 
-    details = ("key",)
+    `reason` is one word for programs. Of a value: encoding, size, refused. It passes: full (the disk), busy, unreachable. It does not:
+    io, corrupt, taken (another process has the state now), version. None: anything else.
+    """
+
+    details = ("key", "reason")
     key: str | None
+    reason: str | None
 
 
 class StepInDoubt(ActorError):

@@ -54,10 +54,6 @@ def _memory(text: str) -> str | None:
     return f'{shown(text)} is not one of {", ".join(BACKENDS)}, nor "module:Class"{hint(text, BACKENDS)}'
 
 
-def _durability(text: str) -> str | None:
-    return None if text == "memory" else f'"{text}" is not available yet in this version; mail is kept in "memory"'
-
-
 def _exit_codes(codes: tuple[int, ...]) -> str | None:
     wrong = [code for code in codes if not 0 <= code <= 255]
     return f"an exit code is 0 to 255, not {wrong[0]}" if wrong else None
@@ -109,7 +105,6 @@ RULES: dict[type[Struct], dict[str, Rule]] = {
         "bytes": _more_than_nothing,
         "window": at_least(1),
         "max_deliveries": at_least(1),
-        "durability": _durability,
     },
     GroupSpec: {"max_restarts": at_least(0), "window": _more_than_nothing},
     LlmSpec: {"max_tokens": at_least(1), "timeout": _more_than_nothing},

@@ -74,10 +74,10 @@ def decode(payload: Buffer, expected: Any = Any) -> Any:
         raise bad_message(error, getattr(expected, "__qualname__", "payload")) from error
 
 
-def convert(value: Any, expected: Any, *, lenient: bool = False) -> Any:
-    """Make an `expected` of plain values; `lenient` reads numbers and booleans from text. Raises BadMessage."""
+def convert(value: Any, expected: Any, *, lenient: bool = False, from_json: bool = False) -> Any:
+    """Make an `expected` of plain values; `lenient` reads numbers and booleans from text, `from_json` any keys. Raises BadMessage."""
     try:
-        return msgspec.convert(value, expected, strict=not lenient, dec_hook=_decode_hook)
+        return msgspec.convert(value, expected, strict=not lenient, str_keys=from_json, dec_hook=_decode_hook)
     except DECODE_ERRORS as error:
         raise bad_message(error, getattr(expected, "__qualname__", "payload")) from error
 

@@ -51,7 +51,7 @@ class Journal:
     Raises StateError when the file cannot be opened; one that is corrupt is set aside, loudly, and a new one is begun.
     """
 
-    def __init__(self, path: Path, on_written: Callable[[int], None]) -> None:
+    def __init__(self, path: Path, on_written: Callable[[int], object]) -> None:
         self._path = path
         self._on_written = on_written
         self._entries: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()

@@ -50,6 +50,12 @@ class Letter(Struct, array_like=True, gc=False):
     ordinal: int = 0
 
 
+def wants_answer(letter: Letter) -> bool:
+    """Whether somebody waits on NATS for what the handler returns: it is no ask to custody, but must not end without an answer."""
+    headers = letter.headers
+    return headers is not None and headers.get("kind") == "request" and bool(headers.get("reply"))
+
+
 class Note(Struct, array_like=True, tag_field="t", gc=False):
     """Control beside the mail: never queued, never acknowledged."""
 

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from ..spec import MailboxSpec
-from .letter import AGAIN, DEFAULT_PRIORITY, PRIORITIES, Letter
+from .letter import AGAIN, DEFAULT_PRIORITY, PRIORITIES, TELL, Letter
 
 WINDOW_BYTES = 2**20  # payload that may be out besides one letter, so that a stop never queues behind many megabytes
 LETTER_BYTES = 200  # what a letter weighs besides its payload, measured with sys.getsizeof over its parts
@@ -88,6 +88,8 @@ class Mailbox:
         self.ledger = ledger or Ledger(sys.maxsize)
         self.shown = name  # what others see as sender; without the replica number while there is one
         self.spec = spec
+        self.is_disk = spec.durability == "disk"
+        self.left: list[int] = []  # ids of tells that are gone for good but still on disk
         self.is_up = False
         self.closed = ""  # why it takes no mail: its agent has failed for good
         self.queue = Lanes()
@@ -121,17 +123,26 @@ class Mailbox:
         return 2 * self.depth <= spec.size and 2 * self.bytes <= spec.bytes and 2 * ledger.bytes <= ledger.limit
 
     def put(self, letter: Letter) -> None:
+        self.hold(letter)
+        self.queue.put(letter)
+
+    def hold(self, letter: Letter) -> None:
+        """Count a letter that is ours but not yet to be routed."""
         size = len(letter.payload) + LETTER_BYTES
         self.depth += 1
         self.bytes += size
         self.ledger.bytes += size
-        self.queue.put(letter)
+
+    def unhold(self, letter: Letter) -> None:
+        self._gone(letter)
 
     def _gone(self, letter: Letter) -> None:
         size = len(letter.payload) + LETTER_BYTES
         self.depth -= 1
         self.bytes -= size
         self.ledger.bytes -= size
+        if self.is_disk and letter.kind == TELL:
+            self.left.append(letter.id)
 
     def take(self) -> list[Letter]:
         """What may go out now: up to the window, or a single suspect."""

@@ -7,12 +7,12 @@ custody (`custody`).
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from msgspec import Struct
 
 from ..clock import now_ns
-from ..errors import AskTimeout, BadMessage, MailboxFull
+from ..errors import AskTimeout, BadMessage, MailboxFull, UnknownAgent
 from ..messages import Failure, Request, reply_type, type_id
 from ..spec import MAX_PAYLOAD
 from ..units import SECOND_NS, format_bytes, format_seconds
@@ -21,7 +21,29 @@ from .letter import ASK, DEFAULT_PRIORITY, FAIL_WHEN_DOWN, FAILURE, PRIORITIES, 
 
 ROOM_TIMEOUT = 30.0  # seconds that a tell waits for room before it gives up
 
+RECHECK = 10.0  # seconds for which a name that lives on this node is taken to live there
 WhenDown = Literal["wait", "fail"]
+
+
+class Far(Protocol):
+    """Reaches the agents of other nodes, where NATS is on."""
+
+    async def tell(self, to: str, kind: str, payload: bytes, *, priority: int, flags: int, trace: str) -> None: ...
+
+    async def ask(
+        self,
+        to: str,
+        kind: str,
+        payload: bytes,
+        expected: Any,
+        *,
+        timeout: float,
+        priority: int,
+        flags: int,
+        chain: tuple[str, ...],
+        trace: str,
+        idempotent: bool,
+    ) -> Any: ...
 
 
 class Kind(Struct, frozen=True):
@@ -29,6 +51,7 @@ class Kind(Struct, frozen=True):
 
     id: str
     decode_reply: Callable[[Any], Any]
+    reply: Any = Any
 
 
 _PLAIN = Kind("", decoder(Any))  # dicts, lists, text: for `receive`, or for the handler their "type" names
@@ -39,7 +62,7 @@ def _kind(cls: type) -> Kind:
     if not issubclass(cls, Struct):
         return _PLAIN
     expected = reply_type(cls) if issubclass(cls, Request) else Any
-    kind = _kinds[cls] = Kind(type_id(cls), decoder(expected))
+    kind = _kinds[cls] = Kind(type_id(cls), decoder(expected), expected)
     return kind
 
 
@@ -56,6 +79,8 @@ class Outbox(ABC):
         self._next = first_number  # unique over the incarnations of an agent, so that a stale reply meets no later ask
         self._asks: dict[int, tuple[asyncio.Future[Any], Callable[[Any], Any]]] = {}
         self._full: dict[str, tuple[bool, asyncio.Future[None]]] = {}
+        self.far: Far | None = None
+        self._here: set[str] = set()  # names known to live on this node
 
     @abstractmethod
     def post(self, letter: Letter) -> None:
@@ -77,6 +102,18 @@ class Outbox(ABC):
         """The agents that wait for what an ask from here will bring."""
         return ()
 
+    def trace(self) -> str:
+        """The id of the conversation that a message from here belongs to."""
+        return ""
+
+    async def is_here(self, to: str) -> bool:
+        """Whether the name lives on this node; remembered for a while, if so."""
+        here = to == self.name or bool((await self.command("where", {"name": to}))["here"])
+        if here:
+            self._here.add(to)
+            asyncio.get_running_loop().call_later(RECHECK, self._here.discard, to)
+        return here
+
     def fit(self, payload: bytes) -> bytes:
         """The payload, if it is not too large to be sent. Raises BadMessage."""
         if len(payload) > self.max_payload:
@@ -94,40 +131,79 @@ class Outbox(ABC):
         kind = _kinds.get(cls) or _kind(cls)
         if priority not in PRIORITIES:
             raise BadMessage(f"priority {priority!r}; it goes from 1 (urgent) to 5", field="priority")
+        if self.far is not None and to not in self._here and not await self.is_here(to):
+            payload = self.fit(encode(message))
+            await self.far.tell(to, kind.id, payload, priority=priority, flags=0, trace=self.trace())
+            return
         self.post(Letter(TELL, 0, to, "", kind.id, self.fit(encode(message)), priority))
         await self.custody()
 
+    async def tell_raw(self, to: str, kind: str, payload: bytes, *, priority: int, flags: int) -> None:
+        if self.far is not None and not await self.is_here(to):
+            await self.far.tell(to, kind, self.fit(payload), priority=priority, flags=flags, trace=self.trace())
+            return
+        self.post(Letter(TELL, 0, to, "", kind, self.fit(payload), priority, 0, flags))
+        await self.custody()
+
     async def ask(
-        self, to: str, message: Any, *, timeout: float, priority: int = DEFAULT_PRIORITY, when_down: WhenDown = "wait"
+        self,
+        to: str,
+        message: Any,
+        *,
+        timeout: float,
+        priority: int = DEFAULT_PRIORITY,
+        when_down: WhenDown = "wait",
+        idempotent: bool = False,
     ) -> Any:
         cls = type(message)
         kind = _kinds.get(cls) or _kind(cls)
         flags = FAIL_WHEN_DOWN if when_down == "fail" else 0
-        return await self.ask_raw(
-            to, kind.id, encode(message), kind.decode_reply, timeout=timeout, priority=priority, flags=flags
-        )
+        return await self.ask_raw(to, kind, encode(message), timeout=timeout, priority=priority, flags=flags, idempotent=idempotent)
 
     async def ask_raw(
-        self, to: str, kind: str, payload: bytes, decode_reply: Callable[[Any], Any], *, timeout: float, priority: int, flags: int
+        self, to: str, kind: Kind, payload: bytes, *, timeout: float, priority: int, flags: int, idempotent: bool = False
     ) -> Any:
         if priority not in PRIORITIES:
             raise BadMessage(f"priority {priority!r}; it goes from 1 (urgent) to 5", field="priority")
         self.fit(payload)
         deadline = now_ns() + int(timeout * SECOND_NS)
+        if self.far is not None and to not in self._here and not await self.is_here(to):
+            return await self._ask_far(self.far, to, kind, payload, deadline, priority, flags, idempotent=idempotent)
         if self._full and to in self._full:
             await self.wait_room(to, min(timeout, ROOM_TIMEOUT))
-        number, answer = self.expect(decode_reply)
+        number, answer = self.expect(kind.decode_reply)
         timer = asyncio.get_running_loop().call_later(timeout, self._timed_out, number, to, timeout)
         try:
-            self.post(Letter(ASK, number, to, "", kind, payload, priority, deadline, flags, 0, self.chain()))
+            self.post(Letter(ASK, number, to, "", kind.id, payload, priority, deadline, flags, 0, self.chain()))
             return await answer
         except asyncio.CancelledError:
             if number in self._asks:
                 self.note(Forget(number))
             raise
+        except UnknownAgent:  # of this name, or of one that its handler asked for
+            self._here.discard(to)
+            if self.far is None or await self.is_here(to):
+                raise
         finally:
             timer.cancel()
             self._asks.pop(number, None)
+        return await self._ask_far(self.far, to, kind, payload, deadline, priority, flags, idempotent=idempotent)
+
+    async def _ask_far(
+        self, far: Far, to: str, kind: Kind, payload: bytes, deadline: int, priority: int, flags: int, *, idempotent: bool
+    ) -> Any:
+        return await far.ask(
+            to,
+            kind.id,
+            payload,
+            kind.reply,
+            timeout=(deadline - now_ns()) / SECOND_NS,
+            priority=priority,
+            flags=flags,
+            chain=self.chain(),
+            trace=self.trace(),
+            idempotent=idempotent,
+        )
 
     def expect(self, decode_reply: Callable[[Any], Any] = _PLAIN.decode_reply) -> tuple[int, asyncio.Future[Any]]:
         """A new number, and the answer that will come under it."""

@@ -59,7 +59,13 @@ class Ref:
 
     @overload
     async def ask(
-        self, message: Request[R], timeout: float = 30.0, *, priority: int = DEFAULT_PRIORITY, when_down: WhenDown = "wait"
+        self,
+        message: Request[R],
+        timeout: float = 30.0,
+        *,
+        priority: int = DEFAULT_PRIORITY,
+        when_down: WhenDown = "wait",
+        idempotent: bool = False,
     ) -> R: ...
     @overload
     async def ask(
@@ -69,18 +75,28 @@ class Ref:
         *,
         priority: int = DEFAULT_PRIORITY,
         when_down: WhenDown = "wait",
+        idempotent: bool = False,
     ) -> Any: ...
     async def ask(
-        self, message: Any, timeout: float = 30.0, *, priority: int = DEFAULT_PRIORITY, when_down: WhenDown = "wait"
+        self,
+        message: Any,
+        timeout: float = 30.0,
+        *,
+        priority: int = DEFAULT_PRIORITY,
+        when_down: WhenDown = "wait",
+        idempotent: bool = False,
     ) -> Any:
         """Send a request and wait for its reply, `timeout` seconds at most.
 
-        While the agent restarts the ask waits; `when_down="fail"` fails at once instead.
+        While the agent restarts the ask waits; `when_down="fail"` fails at once instead. `idempotent`: it does no harm if the request is
+        handled twice, so an agent of another node that does not answer is asked again, three times at most within the timeout.
 
         Raises AskTimeout, RemoteError (its handler raised), AgentDown (it ended for good), UnknownAgent, MailboxFull, AskCycle,
-        and BadMessage for a request that does not fit its handler.
+        and BadMessage for a request that does not fit its handler; Unreachable when it lives on another node and NATS is lost.
         """
-        return await self.outbox.ask(self.name, message, timeout=timeout, priority=priority, when_down=when_down)
+        return await self.outbox.ask(
+            self.name, message, timeout=timeout, priority=priority, when_down=when_down, idempotent=idempotent
+        )
 
     async def state(self) -> dict[str, Any]:
         """What the agent's `self.state` held after the last message it acknowledged."""

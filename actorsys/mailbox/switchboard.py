@@ -13,10 +13,42 @@ from ..messages import Failure
 from ..names import base, did_you_mean
 from .codec import encode
 from .dead_letters import Action, DeadLetter, DeadLetters
-from .letter import AGAIN, ASK, FAIL_WHEN_DOWN, FAILURE, HOST, REMOTE, TELL, Cancel, Failed, Forget, Full, Letter, Room
+from .durable import Durable
+from .letter import (
+    AGAIN,
+    ASK,
+    FAIL_WHEN_DOWN,
+    FAILURE,
+    HOST,
+    REMOTE,
+    TELL,
+    Cancel,
+    Failed,
+    Forget,
+    Full,
+    Letter,
+    Room,
+    wants_answer,
+)
 from .mailbox import Ledger, Mailbox
 from .replies import Replies
-from .traffic import Blamed, Close, Confirm, Deliver, Event, Gone, Open, Posted, Reopen, Respec, Retry, Tell, Up
+from .traffic import (
+    Blamed,
+    Close,
+    Confirm,
+    Deliver,
+    Event,
+    Gone,
+    Open,
+    Posted,
+    Reopen,
+    Respec,
+    Retry,
+    Stored,
+    Tell,
+    Unanswered,
+    Up,
+)
 
 
 class Switchboard:
@@ -30,6 +62,7 @@ class Switchboard:
         self.repeated_tells = 0
         self._routes: dict[str, list[Mailbox]] = {}
         self._replies = Replies()
+        self._durable = Durable()
         self._taken: dict[int, int] = {}  # letter in flight -> how many of its handler's tells were taken
         self._short: set[str] = set()  # mailboxes that have told senders to wait
         self._next = 1
@@ -42,10 +75,26 @@ class Switchboard:
             Reopen: self._reopen,
             Respec: self._respec,
             Retry: self._retry,
+            Stored: self._stored,
         }
 
     def handle(self, event: Event, now: int) -> list[Action]:
-        return self._table[type(event)](event, now)
+        actions = self._table[type(event)](event, now)
+        if self._durable and (store := self._durable.batch()) is not None:
+            actions.append(store)
+        return actions
+
+    def begin_ids(self, first: int) -> None:
+        """Give no id below `first` from now on: earlier lives of a journal have used them."""
+        self._next = max(self._next, first)
+
+    def is_durable(self, address: str) -> bool:
+        """Whether a tell to this address is accepted only when it is on disk."""
+        return bool(self._durable) and any(box.is_disk for box in self._routes.get(address, ()))
+
+    def behind(self, address: str) -> list[Mailbox]:
+        """The mailboxes that an address stands for."""
+        return self._routes.get(address, [])
 
     def knows(self, address: str) -> bool:
         return address in self._routes
@@ -81,7 +130,9 @@ class Switchboard:
             if type(note) is Forget:
                 self._forget(source, note, actions)
         if frame.number:
-            actions.append(Confirm(source, frame.number))
+            confirm = Confirm(source, frame.number)
+            if not self._durable.confirm_later(confirm, box):
+                actions.append(confirm)
         for target in touched.values():
             self._deliver(target, now, actions)
         if self._short:
@@ -110,7 +161,10 @@ class Switchboard:
         letter.id = number
         if not letter.flags & REMOTE:
             letter.sender = shown
-        box.put(letter)
+        if box.is_disk:
+            self._durable.put(box, letter)
+        else:
+            box.put(letter)
         if box.is_full:
             self._filled(box, letter, source, now, actions)
         return box
@@ -153,6 +207,8 @@ class Switchboard:
     ) -> None:
         if letter.kind == ASK:
             self._fail(source, letter.id, error, actions)
+        elif wants_answer(letter):
+            actions.append(Unanswered(letter, Failure.of(error, with_traceback=False)))
         else:
             letter.id = self._next
             self._next += 1
@@ -199,7 +255,9 @@ class Switchboard:
     def _cancel(self, number: int, actions: list[Action]) -> None:
         """The asker has gone: take the letter back, or stop its handler."""
         ask = self._replies.end(number)
-        if ask is not None and ask.box.withdraw(number) is None and number in ask.box.out:
+        if ask is None or ask.box.withdraw(number) or self._durable.withdraw(ask.box, number):
+            return
+        if number in ask.box.out:
             actions.append(Tell(ask.box.name, Cancel(number)))
 
     def _deliver(self, box: Mailbox, now: int, actions: list[Action]) -> None:
@@ -226,7 +284,19 @@ class Switchboard:
         box.shown = event.shown
         for address in event.addresses:
             self._routes.setdefault(address, []).append(box)
+        if box.is_disk:
+            self._durable.open(box)
+            for letter in event.restored:
+                letter.flags |= AGAIN
+                box.put(letter)
         return []
+
+    def _stored(self, event: Stored, now: int) -> list[Action]:
+        boxes, actions = self._durable.stored(event.number)
+        for box in boxes:
+            self._deliver(box, now, actions)
+        self._release(actions)
+        return actions
 
     def _reopen(self, event: Reopen, now: int) -> list[Action]:
         self.boxes[event.name].closed = ""
@@ -253,13 +323,15 @@ class Switchboard:
         actions: list[Action] = []
         blamed = box.crashed(charge=event.charge)
         if blamed is not None:
+            if box.is_disk:
+                self._durable.charge(blamed)
             quarantined = blamed.deliveries >= box.spec.max_deliveries
             actions.append(Blamed(box.name, blamed, quarantined))
             if quarantined:
                 box.remove_suspect(blamed.id)
                 self._bury(box, blamed, f"killed {base(box.name)!r} {blamed.deliveries} times: {event.reason}", now, actions)
         for letter in [*box.suspects.values(), *box.queue]:
-            if letter.flags & FAIL_WHEN_DOWN and self._replies.is_open(letter.id):
+            if letter.flags & FAIL_WHEN_DOWN and (self._replies.is_open(letter.id) or wants_answer(letter)):
                 may_have_run = box.withdraw(letter.id) is None
                 if may_have_run:
                     box.remove_suspect(letter.id)
@@ -276,14 +348,15 @@ class Switchboard:
         box = self.boxes[event.name]
         box.closed = event.reason
         actions: list[Action] = []
-        for letter, may_have_run in box.empty():
-            if letter.kind == ASK:
+        for letter, may_have_run in [*box.empty(), *((letter, False) for letter in self._durable.empty(box))]:
+            if letter.kind == ASK or wants_answer(letter):
                 self._end_ask(letter, event.reason, may_have_run, actions)
             else:
                 self._bury(box, letter, event.reason, now, actions)
         self._release(actions)
         if event.forget:
             del self.boxes[event.name]
+            self._durable.close(box.name)
             for address, boxes in list(self._routes.items()):
                 if box in boxes:
                     boxes.remove(box)
@@ -294,17 +367,22 @@ class Switchboard:
     def _end_ask(self, letter: Letter, reason: str, may_have_run: bool, actions: list[Action]) -> None:
         self._taken.pop(letter.id, None)
         ask = self._replies.end(letter.id)
+        if ask is None and not wants_answer(letter):
+            return
+        ran = "its handler may have run" if may_have_run else "its handler has not run"
+        message = f"{letter.to!r} ended before it answered ({ran}): {reason}"
+        down = AgentDown(message, reason=reason, may_have_run=may_have_run)
         if ask is not None:
-            ran = "its handler may have run" if may_have_run else "its handler has not run"
-            message = f"{letter.to!r} ended before it answered ({ran}): {reason}"
-            self._fail(ask.source, ask.number, AgentDown(message, reason=reason, may_have_run=may_have_run), actions)
+            self._fail(ask.source, ask.number, down, actions)
+        else:
+            actions.append(Unanswered(letter, Failure.of(down, with_traceback=False)))
 
     # --- dead letters
 
     def _bury(self, box: Mailbox, letter: Letter, reason: str, now: int, actions: list[Action], traceback: str = "") -> None:
         box.dead += 1
         self._taken.pop(letter.id, None)
-        if letter.kind == ASK:
+        if letter.kind == ASK or wants_answer(letter):
             self._end_ask(letter, reason, letter.deliveries > 0, actions)
         self._keep(letter, reason, now, actions, traceback)
 

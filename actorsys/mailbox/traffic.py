@@ -2,6 +2,7 @@
 
 from msgspec import Struct
 
+from ..messages import Failure
 from ..spec import MailboxSpec
 from .dead_letters import Action
 from .letter import DownNote, Frame, Letter
@@ -18,6 +19,7 @@ class Open(Event):
     spec: MailboxSpec
     addresses: tuple[str, ...]
     shown: str
+    restored: tuple[Letter, ...] = ()  # what is on disk for it, in order
 
 
 class Up(Event):
@@ -54,6 +56,12 @@ class Respec(Event):
     shown: str
 
 
+class Stored(Event):
+    """Batches up to `number` are on disk."""
+
+    number: int
+
+
 class Retry(Event):
     """Send a dead letter on its way again, as new mail."""
 
@@ -77,6 +85,13 @@ class Confirm(Action):
 
     to: str
     number: int
+
+
+class Unanswered(Action):
+    """A letter that ends without a handler's answer, although somebody waits for one on NATS."""
+
+    letter: Letter
+    failure: Failure
 
 
 class Tell(Action):

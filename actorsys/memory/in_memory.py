@@ -1,21 +1,25 @@
 """State in the agent's own process: as fast as a dict, gone with the process."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from ..mailbox.codec import decode, encode
-from .base import Restored
+from ..mailbox.codec import decode
+from .base import MIB, MemoryContext, Restored, encoded
 
 
 class InMemory:
     is_durable = False
+    value_bytes = 64 * MIB
+    total_bytes = 1024 * MIB
 
-    def __init__(self, name: str = "", state_dir: Path | None = None) -> None:
+    def __init__(self, context: MemoryContext | None = None) -> None:
         self._values: dict[str, bytes] = {}
 
     async def open(self, run: str) -> Restored:
         return Restored({})
+
+    async def peek(self) -> dict[str, bytes]:
+        return dict(self._values)
 
     async def commit(self, changes: Mapping[str, bytes | None], message_ids: Sequence[str], frame: bytes) -> None:
         for key, value in changes.items():
@@ -28,7 +32,7 @@ class InMemory:
         return None
 
     async def store(self, key: str, value: Any) -> None:
-        self._values[key] = encode(value)
+        self._values[key] = encoded(key, value, self.value_bytes)
 
     async def retrieve(self, key: str) -> Any:
         value = self._values.get(key)

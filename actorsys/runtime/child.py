@@ -38,7 +38,7 @@ from ..mailbox.letter import (
     Stopped,
 )
 from ..mailbox.pipe import Pipe
-from ..memory.base import create
+from ..memory.base import MemoryContext, create
 from ..memory.in_memory import InMemory
 from ..messages import Failure
 from ..process import loading
@@ -172,6 +172,9 @@ class _Life:
         except Exception as error:
             logging.getLogger(self._assignment.shown).debug("on_start failed", exc_info=error)
             return Crashed(Failure.of(error), starting=True)
+        if runtime.ending.done():  # `self.stop()` in `on_start`: it declines to start
+            await runtime.memory.close()
+            return Stopped(by_itself=True)
         pipe.send(Frame(notes=[Ready()]))
         cls = type(agent)
         receive = None
@@ -194,7 +197,8 @@ class _Life:
         if assignment.memory == "in_memory":  # the short way to what most have: 80 KiB of unshared pages less
             memory = InMemory()
         else:
-            memory = create(assignment.memory, assignment.name, Path(assignment.state_dir))
+            context = MemoryContext(name=assignment.name, folder=Path(assignment.state_dir), nats=assignment.nats)
+            memory = create(assignment.memory, context)
         restored = await memory.open(assignment.run)
         self._runtime = refs.home = runtime = Runtime(assignment, pipe, memory, restored)
         try:

@@ -13,7 +13,8 @@ from ..clock import now_ns
 from ..errors import ActorError, AskTimeout, BadMessage
 from ..mailbox.codec import convert, decode, decoder, encode
 from ..mailbox.dead_letters import DeadLetter
-from ..mailbox.letter import DEFAULT_PRIORITY, HOST, LENIENT, TELL, Letter, Show
+from ..mailbox.letter import DEFAULT_PRIORITY, LENIENT, Show
+from ..mailbox.outbox import Kind
 from ..mailbox.traffic import Retry
 from ..memory import base as memory
 from ..memory.step_rows import listing, split
@@ -66,6 +67,8 @@ class Commands:
             "steps": self._steps,
             "ask": self._ask,
             "tell": self._tell,
+            "where": self._where,
+            "find": self._find,
             "spawn": self._spawn,
             "reload": self._reload,
             "dead-letters": self._dead_letters,
@@ -133,7 +136,8 @@ class Commands:
                 raise ActorError(
                     f"{member.shown} is not running, and only its own process can read its backend ({member.spec.memory})"
                 )
-            backend = memory.create(member.spec.memory, name, self._sup.agents_dir)
+            context = memory.MemoryContext(name=name, folder=self._sup.agents_dir, nats=self._sup.nats.options)
+            backend = memory.create(member.spec.memory, context)
             restored = await backend.open(self._sup.run_id)
             await backend.close()
             values, steps = split(restored.values)
@@ -157,9 +161,8 @@ class Commands:
         outbox = self._sup.mail.outbox
         return await outbox.ask_raw(
             send.name,
-            send.type or "",
+            Kind(send.type or "", decoder(Any)),
             encode(send.payload),
-            decoder(Any),
             timeout=send.timeout,
             priority=send.priority,
             flags=flags,
@@ -168,9 +171,19 @@ class Commands:
     async def _tell(self, args: dict[str, Any]) -> None:
         send = convert(args, Send)
         flags = LENIENT if send.lenient else 0
-        self._sup.mail.outbox.post(
-            Letter(TELL, 0, send.name, HOST, send.type or "", encode(send.payload), send.priority, 0, flags)
-        )
+        outbox = self._sup.mail.outbox
+        await outbox.tell_raw(send.name, send.type or "", encode(send.payload), priority=send.priority, flags=flags)
+
+    async def _where(self, args: dict[str, Any]) -> dict[str, Any]:
+        """Of an agent that sends to a name for the first time: whether it lives here."""
+        return to_builtins(self._sup.where(_name(args)))  # type: ignore[no-any-return]
+
+    async def _find(self, args: dict[str, Any]) -> list[str]:
+        """The names of agents, here and elsewhere, with a capability."""
+        capability = args.get("capability")
+        if not isinstance(capability, str):
+            raise BadMessage("`capability` is a word that agents are announced with", field="capability")
+        return self._sup.capable(capability)
 
     async def _spawn(self, args: dict[str, Any]) -> None:
         """Of an agent that starts another."""

@@ -13,6 +13,7 @@ from ..mailbox.letter import (
     Bus,
     Crashed,
     Frame,
+    Letter,
     Ready,
     Snapshot,
     Stop,
@@ -58,9 +59,11 @@ class Driver:
         self.launcher = launcher
         self.members: dict[str, Member] = {}
         self.groups: dict[str, str] = {}  # agent to group
+        self.is_stopping = False
         self.finished: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.snapshots: dict[int, asyncio.Future[bytes]] = {}
         self.has_nats = has_nats
+        self.restore: Callable[[Member], tuple[Letter, ...]] = lambda member: ()  # what is on disk for a mailbox
         self._assign = assign
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
@@ -84,7 +87,7 @@ class Driver:
         name = replica(spec.name, index)
         shown = spec.name if spec.replicas == 1 else name
         self.members[name] = Member(name, shown, spec)
-        self.mail.handle(Open(name, spec.mailbox, (spec.name, name), shown))
+        self.mail.handle(Open(name, spec.mailbox, (spec.name, name), shown, self.restore(self.members[name])))
         child = machine.child(spec, name, replica=index, group=self.groups.get(spec.name), dynamic=dynamic)
         for rejected in self.tell_core(machine.Add(child)):
             self._removed(name)
@@ -267,8 +270,8 @@ class Driver:
     def _removed(self, name: str) -> None:
         member = self.members.pop(name)
         self._ties.forget(name)
-        reason = f"{member.shown} has ended"
-        self.mail.handle(Close(name, reason, forget=True))
+        if not (self.is_stopping and member.spec.mailbox.durability == "disk"):  # what is on disk is for the next start
+            self.mail.handle(Close(name, f"{member.shown} has ended", forget=True))
         self._wake(name)
 
     def _wake(self, name: str) -> None:

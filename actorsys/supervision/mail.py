@@ -3,16 +3,19 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 from ..clock import now_ns
 from ..mailbox.codec import encode
 from ..mailbox.dead_letters import DeadLetter
-from ..mailbox.letter import FAILURE, HOST, REPLY, Command, Frame, Letter, Note, UpNote
+from ..mailbox.durable import Store
+from ..mailbox.journal import Entry, Journal, encode_letter
+from ..mailbox.letter import FAILURE, HOST, REPLY, TELL, Command, Frame, Letter, Note, UpNote
 from ..mailbox.outbox import Outbox
 from ..mailbox.pipe import Pipe
 from ..mailbox.switchboard import Switchboard
-from ..mailbox.traffic import Blamed, Confirm, Deliver, Event, Posted, Tell
+from ..mailbox.traffic import Blamed, Confirm, Deliver, Event, Posted, Stored, Tell, Unanswered
 from ..messages import Failure
 
 log = logging.getLogger("actorsys.supervisor")
@@ -27,20 +30,39 @@ class HostOutbox(Outbox):
         super().__init__(HOST)
         self._mail = mail
         self._commands = commands
+        self._next_frame = 1
+        self._unconfirmed: dict[int, asyncio.Future[None]] = {}
+        self._last: asyncio.Future[None] | None = None
 
     def post(self, letter: Letter) -> None:
         if not self._mail.switchboard.knows(letter.to):
             raise self._mail.switchboard.unknown(letter.to)
-        self._mail.handle_soon(Posted(HOST, Frame(letters=[letter])))
+        frame = Frame(letters=[letter])
+        if letter.kind == TELL and self._mail.switchboard.is_durable(letter.to):
+            frame.number = self._next_frame
+            self._next_frame += 1
+            self._last = self._unconfirmed[frame.number] = asyncio.get_running_loop().create_future()
+        self._mail.handle_soon(Posted(HOST, frame))
 
     def note(self, note: UpNote) -> None:
         self._mail.handle_soon(Posted(HOST, Frame(notes=[note])))
 
     async def custody(self) -> None:
-        return None
+        """In memory a letter is in custody at once; on disk when it is written."""
+        last, self._last = self._last, None
+        if last is not None:
+            await last
+
+    def confirmed(self, number: int) -> None:
+        written = self._unconfirmed.pop(number, None)
+        if written is not None and not written.done():
+            written.set_result(None)
 
     async def command(self, do: str, arguments: dict[str, Any]) -> Any:
         return await self._commands(do, arguments)
+
+    async def is_here(self, to: str) -> bool:
+        return self._mail.switchboard.knows(to)
 
 
 class Mail:
@@ -50,6 +72,8 @@ class Mail:
         self.switchboard = Switchboard(max_bytes)
         self.outbox = HostOutbox(self, commands)
         self.pipes: dict[str, Pipe] = {}
+        self.journal: Journal | None = None
+        self.on_unanswered: Callable[[Unanswered], None] = lambda action: None
         self._commands = commands
         self._waiting: dict[str, Frame] = {}
         self._is_corked = False
@@ -69,7 +93,9 @@ class Mail:
                         else:
                             self._frame(to).letters.extend(letters)
                     case Confirm(to, number):
-                        if to != HOST:
+                        if to == HOST:
+                            self.outbox.confirmed(number)
+                        else:
                             self._frame(to).acks.append(number)
                     case Tell(to, note):
                         if to == HOST:
@@ -78,6 +104,10 @@ class Mail:
                             self._frame(to).notes.append(note)
                     case Blamed():
                         blamed.append(action)
+                    case Unanswered():
+                        self.on_unanswered(action)
+                    case Store():
+                        self._store(action)
                     case DeadLetter():
                         _report(action)
         if not self._is_corked:
@@ -107,7 +137,22 @@ class Mail:
         if pipe is not None:
             pipe.send(Frame(notes=[note]))  # type: ignore[list-item]
 
+    def open_journal(self, path: Path) -> Journal:
+        """The journal of disk mailboxes, opened when the first of them is. Raises StateError."""
+        if self.journal is None:
+            loop = asyncio.get_running_loop()
+            self.journal = Journal(path, lambda number: loop.call_soon_threadsafe(self.handle, Stored(number)))
+            self.switchboard.begin_ids(self.journal.first_id)
+        return self.journal
+
+    def _store(self, store: Store) -> None:
+        assert self.journal is not None
+        added = [(letter.id, name, encode_letter(letter)) for name, letter in store.added]
+        self.journal.write(Entry(store.number, added, store.removed, store.charged))
+
     async def close(self) -> None:
+        if self.journal is not None:
+            await asyncio.to_thread(self.journal.close)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

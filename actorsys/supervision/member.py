@@ -178,5 +178,5 @@ def rss_bytes(pid: int) -> int | None:
 
         try:
             return int(psutil.Process(pid).memory_info().rss)
-        except psutil.Error:
+        except (psutil.Error, OSError):  # OSError: no descriptor left to look with
             return None

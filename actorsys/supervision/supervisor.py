@@ -21,6 +21,7 @@ from ..config.paths import control_socket, private_directory
 from ..config.schema import Config, agent_spec, group_specs, supervisor_spec
 from ..errors import ActorError, ConfigError, GuardError, StartFailed
 from ..mailbox import ref as refs
+from ..mailbox.letter import Letter
 from ..mailbox.ref import Ref
 from ..messages import class_path
 from ..process.launcher import Launcher
@@ -133,6 +134,7 @@ class Supervisor:
         )
         self.nats = Nats(config.nats, self.launcher, self.state_dir / "nats", self.name)
         self.driver = Driver(core, self.mail, self.launcher, self._assignment, lambda: self.nats.options is not None)
+        self.driver.restore = self._restore
         self.driver.groups = {member: group.name for group in config.groups.values() for member in group.members}
         exits.push_async_callback(self.driver.close)
         exits.push_async_callback(self.nats.close)
@@ -153,6 +155,7 @@ class Supervisor:
 
     async def _stop(self) -> None:
         if hasattr(self, "driver"):
+            self.driver.is_stopping = True
             self.driver.tell_core(machine.Stop())
             await self.driver.finished
         await self._exits.aclose()
@@ -270,7 +273,9 @@ class Supervisor:
             if view is None or view.state in ("stopped", "failed") or member.exits:
                 break
             await self.driver.changed(name)
-        last = member.exits[-1] if member.exits else None  # now: the end of the next incarnation, which the removal stops, says nothing
+        last = (
+            member.exits[-1] if member.exits else None
+        )  # now: the end of the next incarnation, which the removal stops, says nothing
         if view is not None:
             self.driver.tell_core(machine.Remove(name, force=True))
             while name in self.driver.members:
@@ -318,6 +323,19 @@ class Supervisor:
         if lines:
             raise ConfigError("\n".join(lines), where=file)
 
+    @property
+    def _journal_path(self) -> Path:
+        return self.state_dir / "mail.sqlite"
+
+    def _restore(self, member: Member) -> tuple[Letter, ...]:
+        """The mail that is on disk for an agent."""
+        if member.spec.mailbox.durability != "disk":
+            return ()
+        letters = tuple(self.mail.open_journal(self._journal_path).load(member.name))
+        if letters:
+            log.info("%s: %d messages from before are in its mailbox", member.shown, len(letters))
+        return letters
+
     def _preload(self) -> list[str]:
         modules = ["actorsys.runtime.child", "actorsys.memory.in_memory"]
         if any(agent.memory == "sqlite" for agent in self.config.agents.values()):
@@ -334,7 +352,7 @@ class Supervisor:
             type=spec.type,
             args=spec.args,
             incarnation=member.incarnation,
-            run=self.run_id,
+            run=f"mail-{self.mail.open_journal(self._journal_path).id}" if spec.mailbox.durability == "disk" else self.run_id,
             concurrency=spec.concurrency,
             memory=spec.memory,
             state_dir=str(self.agents_dir),
