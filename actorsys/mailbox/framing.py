@@ -10,7 +10,9 @@ from collections.abc import Callable
 from ..errors import BadMessage
 
 PREFIX = struct.Struct("<I")
-MAX_FRAME_BYTES = 64 * 2**20  # several payloads of the largest size allowed (16 MiB) in one frame
+MAX_FRAME_BYTES = (
+    48 * 2**20
+)  # a frame leaves when it has 16 MiB of payloads; the letter and the answer that pass that may have 16 each
 BUFFER_BYTES = 256 * 1024  # above this, a larger read is no faster (benchmarks/bench_large.py)
 
 

@@ -115,14 +115,17 @@ class Journal:
 
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-        self._path.chmod(0o600)
-        db.execute("pragma journal_mode = wal")
-        db.execute("pragma synchronous = full")
-        found = db.execute("pragma quick_check").fetchone()
-        if found != ("ok",):
+        try:
+            self._path.chmod(0o600)
+            db.execute("pragma journal_mode = wal")
+            db.execute("pragma synchronous = full")
+            found = db.execute("pragma quick_check").fetchone()
+            if found != ("ok",):
+                raise sqlite3.DatabaseError(str(found[0]))
+            db.executescript(SCHEMA)
+        except BaseException:
             db.close()
-            raise sqlite3.DatabaseError(str(found[0]))
-        db.executescript(SCHEMA)
+            raise
         return db
 
     def _begin_life(self) -> tuple[str, int]:

@@ -4,9 +4,9 @@ All are msgpack arrays in the order of their fields. The payload stays raw bytes
 switchboard routes without looking inside.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from ..messages import Failure
 
@@ -33,13 +33,13 @@ class Letter(Struct, array_like=True, gc=False):
     `id` of a reply or failure: what is answered; custody puts the asker's number in its place. `deadline` is monotonic ns, 0 for none.
     """
 
-    kind: int
+    kind: Annotated[int, Meta(ge=TELL, le=FAILURE)]  # checked where a frame is decoded: the switchboard relies on it
     id: int
     to: str
     sender: str
     type: str
     payload: bytes
-    priority: int = DEFAULT_PRIORITY
+    priority: Annotated[int, Meta(ge=1, le=5)] = DEFAULT_PRIORITY
     deadline: int = 0
     flags: int = 0
     deliveries: int = 0  # deaths charged to it so far

@@ -215,10 +215,14 @@ class Mailbox:
                 return letter
         return None
 
+    def held(self) -> list[tuple[Letter, bool]]:
+        """All that is left, with whether a handler may have seen it."""
+        rest = [(letter, True) for letter in (*self.out.values(), *self.suspects.values())]
+        return rest + [(letter, False) for letter in self.queue]
+
     def empty(self) -> list[tuple[Letter, bool]]:
         """All that is left, with whether a handler may have seen it; the mailbox is empty afterwards."""
-        rest = [(letter, True) for letter in (*self.out.values(), *self.suspects.values())]
-        rest += [(letter, False) for letter in self.queue]
+        rest = self.held()
         self.queue, self.out, self.suspects = Lanes(), {}, {}
         self.is_careful = False
         self.out_bytes = 0

@@ -31,6 +31,7 @@ from .letter import (
     wants_answer,
 )
 from .mailbox import Ledger, Mailbox
+from .recent import Recent
 from .replies import Replies
 from .traffic import (
     Blamed,
@@ -62,6 +63,7 @@ class Switchboard:
         self.repeated_tells = 0
         self._routes: dict[str, list[Mailbox]] = {}
         self._replies = Replies()
+        self._recent = Recent()
         self._durable = Durable()
         self._taken: dict[int, int] = {}  # letter in flight -> how many of its handler's tells were taken
         self._short: set[str] = set()  # mailboxes that have told senders to wait
@@ -142,6 +144,8 @@ class Switchboard:
     def _accept(self, letter: Letter, source: str, shown: str, now: int, actions: list[Action]) -> Mailbox | None:
         """Take a letter into custody. What cannot be accepted is answered, or dead-lettered, at once."""
         if letter.cause and letter.kind == TELL and self._is_repeated(letter, source):
+            return None
+        if letter.flags & REMOTE and self._recent.is_repeated(letter.headers):
             return None
         boxes = self._routes.get(letter.to)
         if boxes is None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from ..errors import ActorError
+from ..errors import ActorError, Unreachable
 from ..mailbox.codec import decoder
 from ..mailbox.letter import Watch
 from ..mailbox.outbox import packed
@@ -19,6 +19,7 @@ from .state import State
 from .timers import Timer
 
 if TYPE_CHECKING:
+    from ..bus.nats import NatsBus
     from ..memory.base import Memory
     from .loop import Runtime
 
@@ -33,6 +34,9 @@ class Agent:
     ...     async def receive(self, message):
     ...         return message.payload
     """
+
+    state_version: ClassVar[int] = 1
+    """The form of `self.state`; with a higher one than is stored `migrate` is called before `on_start`."""
 
     __handlers__: ClassVar[dict[str, Handler]] = {}
     __runtime: Runtime | None = None
@@ -53,6 +57,15 @@ class Agent:
 
     async def on_start(self) -> None:
         """Called once per incarnation, state already restored; the agent is ready, and gets mail, when this returns."""
+
+    def migrate(self, old: dict[str, Any], version: int) -> dict[str, Any]:
+        """Make of a state stored by `version` of this class one of `state_version`; both are committed together.
+
+        Called once, before `on_start`, when a durable backend holds a state of a lower version.
+        """
+        raise NotImplementedError(
+            f"the stored state is of version {version}, {type(self).__name__}.state_version is {self.state_version}: override migrate()"
+        )
 
     async def on_stop(self, reason: str) -> None:
         """Called before an ordered end, within `stop_timeout`. Not called after a crash or a kill."""
@@ -97,9 +110,21 @@ class Agent:
         """The message being handled, with its id, priority and metadata."""
         return self._runtime.message()
 
+    @property
+    def bus(self) -> NatsBus:
+        """The agent's own NATS connection. Raises Unreachable where NATS is off, and in `on_start`: it is opened once the agent is ready."""
+        bus = self._runtime.bus
+        if bus is None:
+            raise Unreachable(f"{self.name} has no NATS connection: NATS is off, or the agent is not ready yet.")
+        return bus
+
     def agent(self, name: str) -> Ref:
-        """A handle of another agent; it need not exist yet."""
+        """A handle of another agent, of this node or of another one; it need not exist yet."""
         return Ref(name, self._runtime)
+
+    async def find(self, *, capability: str) -> list[Ref]:
+        """The agents, of this node first, then of others, that were given this capability and are there."""
+        return [self.agent(name) for name in await self._runtime.command("find", {"capability": capability})]
 
     def every(self, seconds: float, message: Event | Request[Any] | Any) -> Timer:
         """Send this agent a message each `seconds`, the first one after `seconds`; at most one is pending at a time.

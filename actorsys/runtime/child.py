@@ -40,6 +40,7 @@ from ..mailbox.letter import (
 from ..mailbox.pipe import Pipe
 from ..memory.base import MemoryContext, create
 from ..memory.in_memory import InMemory
+from ..memory.step_rows import VERSION
 from ..messages import Failure
 from ..process import loading
 from ..process.kernel import give_back
@@ -47,6 +48,8 @@ from ..spec import Assignment
 from .agent import Agent
 from .handlers import is_async
 from .loop import Crash, Route, Runtime, routes
+from .state_messages import state_routes
+from .versions import bring_up
 
 if TYPE_CHECKING:
     from ..memory.base import Memory
@@ -181,7 +184,8 @@ class _Life:
         if cls.receive is not Agent.receive:
             receive = Route(agent.receive, dict, dict, is_async(cls.receive))
         remote = await self._connect(runtime)
-        runtime.serve(routes(agent, cls.__handlers__), receive)
+        runtime.sending.is_patient = True
+        runtime.serve({**state_routes(runtime, cls.__handlers__), **routes(agent, cls.__handlers__)}, receive)
         try:
             return await self._until_end(agent, runtime)
         finally:
@@ -206,6 +210,8 @@ class _Life:
         except TypeError:
             check_args(cls, assignment.args)  # a clearer error, if that is what is wrong
             raise
+        if cls.state_version != 1 or VERSION in restored.values:
+            await bring_up(agent, runtime, restored.values.get(VERSION))
         await agent.on_start()
         await runtime.state.commit()
         if old := runtime.steps.forget_all_but(assignment.run):
@@ -218,8 +224,7 @@ class _Life:
             return None
         from .remote import Remote  # an agent without NATS does without its client, too
 
-        remote = Remote(runtime, self._assignment.nats)
-        runtime.remote_reply = remote.answer
+        remote = Remote(runtime)
         await remote.start()
         return remote
 
@@ -240,6 +245,7 @@ class _Life:
                 await runtime.quiesce(0)
                 return Crashed(ending.failure)
             reason, by_itself = ending, True
+        runtime.sending.hurry()
         await runtime.quiesce(timeout / 2)
         try:
             await agent.on_stop(reason)

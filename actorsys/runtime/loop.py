@@ -10,14 +10,14 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from ..clock import now_ns, wall
 from ..errors import AskCycle, BadMessage
 from ..mailbox.codec import DECODE_ERRORS, NONE, bad_message, convert, decode, decoder, encode
-from ..mailbox.letter import ASK, FAILURE, HOST, LENIENT, REMOTE, REPLY, Command, Failed, Letter, UpNote
+from ..mailbox.letter import ASK, FAILURE, HOST, LENIENT, REMOTE, REPLY, Command, Failed, Letter, UpNote, wants_answer
 from ..mailbox.mailbox import Lanes
 from ..mailbox.outbox import Outbox
 from ..mailbox.pipe import Pipe
@@ -31,9 +31,13 @@ from ..units import SECOND_NS
 from .context import Delivery, current
 from .handlers import Handler, is_async
 from .sending import Sending
-from .state import State
+from .state import Limits, State
+from .state_messages import OURS
 from .steps import Steps
 from .timers import Timers
+
+if TYPE_CHECKING:
+    from ..bus.nats import NatsBus
 
 FLUSH_ACKS = 64  # acknowledge at least every so many letters, so that the next ones are on their way meanwhile
 _DOWN = type_id(Down)
@@ -69,18 +73,20 @@ class Runtime(Outbox):
         self.pipe = pipe
         self.memory = memory
         values, steps = split(restored.values)
-        self._state = State(values, self._commit_state)
+        self._state = State(values, self._commit_state, Limits(values, memory.value_bytes, memory.total_bytes))
         self._is_serial = assignment.concurrency == 1
-        self.sending = Sending(pipe, memory, assignment.run, assignment.incarnation << 32 | 1, restored.frames)
+        self.sending = Sending(pipe, memory, assignment, restored.frames)
         self.steps = Steps(steps, assignment.run, self.sending.commit, is_durable=memory.is_durable)
         self.ending: asyncio.Future[str | Crash] = asyncio.get_running_loop().create_future()
-        self.remote_reply: Callable[[Letter, Any, Failure | None], Awaitable[None]] | None = None
+        self.remote_reply: Callable[[Letter, bytes | None, Failure | None], Awaitable[None]] | None = None
+        self.bus: NatsBus | None = None
         self.timers = Timers(assignment.name, assignment.incarnation, lambda letter: self.sending.post(letter, None))
         self._routes: dict[str, Route] = {}
         self._rest: Route | None = None
         self._queue = Lanes()
         self._idle: deque[asyncio.Future[None]] = deque()
         self._workers: list[asyncio.Task[None]] = []
+        self._refusals: set[asyncio.Task[None]] = set()
         self._is_stopping = False
 
     # --- the caller's side
@@ -107,10 +113,18 @@ class Runtime(Outbox):
         delivery = current.get()
         return (*delivery.letter.chain, self.name) if delivery is not None and delivery.is_open else ()
 
+    def trace(self) -> str:
+        delivery = current.get()
+        headers = delivery.letter.headers if delivery is not None else None
+        if headers is None or "message_id" not in headers:
+            return ""
+        trace = headers["metadata"].get("trace")
+        return trace if isinstance(trace, str) else str(headers["message_id"])
+
     def sender(self) -> Ref | None:
         delivery = current.get()
         if delivery is None or delivery.letter.sender == HOST or delivery.letter.flags & REMOTE:
-            return None
+            return None  # from off the node nothing says that the name is an agent's
         return Ref(delivery.letter.sender, self)
 
     def message(self) -> Message | None:
@@ -129,7 +143,7 @@ class Runtime(Outbox):
 
     async def _commit_state(self, state: State) -> None:
         changes = state.collect()
-        if changes:
+        if changes or self.sending.is_held:  # held: what was read may not be stored yet
             await self.sending.commit(changes)
 
     # --- letters in
@@ -145,9 +159,15 @@ class Runtime(Outbox):
     def deliver(self, letter: Letter) -> None:
         """A letter came in: queue it, or answer at once that it waits for itself."""
         if letter.chain and self.name in letter.chain and len(self.sending.open) >= self.assignment.concurrency:
-            chain = [*letter.chain, self.name]
+            chain = [each.partition("@")[0] for each in (*letter.chain, self.name)]
             error = AskCycle(f"{' -> '.join(chain)}: each waits for the next, so none can answer.", chain=chain)
-            self.sending.refuse(letter, Failure.of(error, with_traceback=False))
+            failure = Failure.of(error, with_traceback=False)
+            if wants_answer(letter):
+                refusal = asyncio.get_running_loop().create_task(self._refuse(letter, failure))
+                self._refusals.add(refusal)
+                refusal.add_done_callback(self._refusals.discard)
+            else:
+                self.sending.refuse(letter, failure)
             return
         self._queue.put(letter)
         while self._idle:
@@ -218,9 +238,12 @@ class Runtime(Outbox):
         try:
             route, message = self._read(letter)
         except BadMessage as error:
+            if letter.headers is not None and letter.headers.get("kind") in ("broadcast", "notice"):
+                sending.skip(letter)  # said to everyone, or told of: nobody must listen
+                await self._answer_remote(letter, None, None)
+                return
             self.log.warning("%s", error)
-            sending.refuse(letter, failure := Failure.of(error, with_traceback=False))
-            await self._answer_remote(letter, None, failure)
+            await self._refuse(letter, Failure.of(error, with_traceback=False))
             return
         delivery = Delivery(letter, worker, self._state if self._is_serial else self._state.view())
         sending.open[letter.id] = delivery
@@ -238,6 +261,11 @@ class Runtime(Outbox):
             if letter.kind == ASK:
                 payload = NONE if result is None else self.fit(encode(result))
                 sending.finish(delivery, changes, Letter(REPLY, letter.id, "", "", "", payload))
+            elif letter.flags & REMOTE:
+                # First the answer, then the acknowledgement: killed in between, the message is delivered and answered again; the
+                # other way round its sender would wait in vain.
+                await self._answer_remote(letter, NONE if result is None else encode(result), None)
+                sending.finish(delivery, changes)
             else:
                 sending.finish(delivery, changes)
         except Exception as error:  # noqa: BLE001 - it is the user's code: `_failed` passes it on
@@ -254,8 +282,6 @@ class Runtime(Outbox):
         except BaseException:  # SystemExit: nothing of this message may leave
             delivery.sends.clear()
             raise
-        else:
-            await self._answer_remote(letter, result, None)
         finally:
             current.set(None)
 
@@ -268,11 +294,10 @@ class Runtime(Outbox):
         changes = self.steps.forget(letter.id)
         if letter.kind == ASK:
             self.sending.finish(delivery, changes, Letter(FAILURE, letter.id, "", "", "", encode(failure)))
-        elif letter.headers is not None and letter.headers.get("reply"):  # whoever asked over NATS is told below
-            self.sending.finish(delivery, changes)
         else:
-            self.sending.finish(delivery, changes, failure=Failed(letter.id, failure))
-        await self._answer_remote(letter, None, failure)
+            await self._answer_remote(letter, None, failure)
+            dead = None if wants_answer(letter) else Failed(letter.id, failure)
+            self.sending.finish(delivery, changes, failure=dead)
         on_error = self.assignment.on_error
         if on_error == "restart" or (on_error == "auto" and letter.kind != ASK and not letter.flags & REMOTE):
             raise Crash(failure) from error
@@ -280,13 +305,24 @@ class Runtime(Outbox):
         if on_error == "stop":  # and stay stopped, whatever the restart type
             self.note(Command(0, "stop", {"names": [self.assignment.name]}))
 
-    async def _answer_remote(self, letter: Letter, result: Any, failure: Failure | None) -> None:
-        if letter.headers is not None and self.remote_reply is not None:
-            await self.remote_reply(letter, result, failure)
+    async def _refuse(self, letter: Letter, failure: Failure) -> None:
+        """Answer, or dead-letter, a letter without a handler having run."""
+        await self._answer_remote(letter, None, failure)
+        if wants_answer(letter):
+            self.sending.skip(letter)
+            self.sending.schedule()
+        else:
+            self.sending.refuse(letter, failure)
+
+    async def _answer_remote(self, letter: Letter, payload: bytes | None, failure: Failure | None) -> None:
+        if letter.flags & REMOTE and letter.headers is not None and self.remote_reply is not None:
+            await self.remote_reply(letter, payload, failure)
 
     def _read(self, letter: Letter) -> tuple[Route, Any]:
         """Find the handler of a letter and decode its message for it. Raises BadMessage."""
-        route = self._routes.get(letter.type)
+        if letter.flags & REMOTE:
+            return self._read_remote(letter)
+        route = self._routes.get(letter.type) or self._routes.get(letter.type.rpartition(":")[2])  # or one of another module
         if route is not None:
             if letter.flags & LENIENT:
                 return route, convert(decode(letter.payload), route.type, lenient=True)
@@ -300,6 +336,24 @@ class Runtime(Outbox):
             if route is not None:
                 fields = {name: value for name, value in payload.items() if name != "type"}
                 return route, convert(fields, route.type, lenient=bool(letter.flags & LENIENT))
+        return self._read_rest(letter, payload)
+
+    def _read_remote(self, letter: Letter) -> tuple[Route, Any]:
+        """The same for one that came as JSON: its fields are what JSON can say, its type may be known here under another module."""
+        payload = decode(letter.payload)
+        fields, route = payload, None
+        if letter.type:
+            route = self._routes.get(letter.type) or self._routes.get(letter.type.rpartition(":")[2].rpartition(".")[2])
+        elif isinstance(payload, dict) and isinstance(kind := payload.get("type"), str):
+            route = self._routes.get(kind)
+            fields = {name: value for name, value in payload.items() if name != "type"}
+        is_notice = letter.headers is not None and letter.headers.get("kind") == "notice"  # news about work, never work itself
+        if route is None or route.type is Down or is_notice:
+            return self._read_rest(letter, payload)
+        return route, convert(fields, route.type, lenient=bool(letter.flags & LENIENT), from_json=True)
+
+    def _read_rest(self, letter: Letter, payload: Any) -> tuple[Route, Any]:
+        """A letter that no handler takes."""
         if self._rest is not None:
             return self._rest, self._as_message(letter, payload)
         kind = letter.type or (payload.get("type") if isinstance(payload, dict) else None)
@@ -307,7 +361,7 @@ class Runtime(Outbox):
 
     def _unknown(self, kind: str) -> BadMessage:
         """The error for a message that no handler takes."""
-        names = sorted({route.type.__name__ for route in self._routes.values() if route.type is not Down})
+        names = sorted({route.type.__name__ for route in self._routes.values() if route.type not in OURS})
         near = nearest(kind, names)
         hint = f"did you mean {near}?" if near else f"it takes {', '.join(names) or 'nothing'}."
         return BadMessage(f"{self.name!r} takes no {kind or 'messages without a type'}; {hint}", field="type")

@@ -3,15 +3,38 @@
 Every key touched, read or written, is encoded again and compared at commit, so that changes inside a value count.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, MutableMapping
 from typing import Any
 
 import msgspec
 
-from ..errors import BadMessage, StateError
+from ..errors import StateError
 from ..mailbox.codec import decode, encode
+from ..memory.base import check_size, encoded
+from ..memory.step_rows import HIDDEN
 
 Changes = dict[str, bytes | None]  # key to encoded value; None: deleted
+UNLIMITED = 2**62
+
+
+class Limits:
+    """How much a backend takes, and how much of it is in use; shared by all views of a state."""
+
+    __slots__ = ("total", "used", "value")
+
+    def __init__(self, stored: dict[str, bytes], value: int = UNLIMITED, total: int = UNLIMITED) -> None:
+        self.value, self.total = value, total
+        self.used = sum(len(key) + len(data) for key, data in stored.items())
+
+    def check(self, key: str, data: bytes) -> None:
+        """Raises StateError for a key or a value that the backend would not take."""
+        if key.startswith(HIDDEN):
+            raise StateError(f"state[{key!r}]: keys that start with a zero byte are ours", key=key, reason="refused")
+        try:
+            key.encode()
+        except UnicodeEncodeError as error:
+            raise StateError(f"state[{key!r}]: the key is no valid text: {error}", key=key, reason="encoding") from error
+        check_size(key, data, self.value)
 
 
 class State(MutableMapping[str, Any]):
@@ -24,11 +47,20 @@ class State(MutableMapping[str, Any]):
     1
     """
 
-    def __init__(self, stored: dict[str, bytes], commit: "Callable[[State], Awaitable[None]] | None" = None) -> None:
+    def __init__(
+        self,
+        stored: dict[str, bytes],
+        commit: "Callable[[State], Awaitable[None]] | None" = None,
+        limits: Limits | None = None,
+    ) -> None:
         self._stored = stored
         self._values: dict[str, Any] = {}  # decoded so far
         self._touched: set[str] = set()
+        self._missed: set[str] = set()  # keys looked up that were not there
+        self._is_listed = False
+        self._seen: tuple[Collection[str], Collection[str], bool] = ((), (), False)  # the three above, before the last collect
         self._commit = commit
+        self._limits = limits or Limits(stored)
 
     async def commit(self) -> None:
         """Store what changed so far now, before the handler ends; it no longer rolls back."""
@@ -37,11 +69,12 @@ class State(MutableMapping[str, Any]):
 
     def view(self) -> "State":
         """Another mapping over the same stored values: it sees what others have committed, and commits or rolls back alone."""
-        return State(self._stored, self._commit)
+        return State(self._stored, self._commit, self._limits)
 
     def __getitem__(self, key: str) -> Any:
         if key not in self._values:
             if key in self._touched or key not in self._stored:
+                self._missed.add(key)
                 raise KeyError(key)
             self._values[key] = decode(self._stored[key])
         self._touched.add(key)
@@ -60,9 +93,12 @@ class State(MutableMapping[str, Any]):
         self._values.pop(key, None)
 
     def __contains__(self, key: object) -> bool:
+        if isinstance(key, str):
+            self._missed.add(key)
         return key in self._values or (key in self._stored and key not in self._touched)
 
     def __iter__(self) -> Iterator[str]:
+        self._is_listed = True
         gone = self._touched - self._values.keys()
         return iter(
             [*(key for key in self._stored if key not in gone), *(key for key in self._values if key not in self._stored)]
@@ -77,28 +113,59 @@ class State(MutableMapping[str, Any]):
     def collect(self) -> Changes:
         """What changed since the last collect, now counted as stored. Raises StateError naming a key that cannot be encoded."""
         if not self._touched:
+            self._forget()
             return {}
         changes: Changes = {}
+        stored, limits = self._stored, self._limits
+        growth = 0
         for key in self._touched:
-            try:
-                encoded = encode(self._values[key]) if key in self._values else None
-            except BadMessage as error:
-                raise StateError(f"state[{key!r}]: {error.message}", key=key) from error
-            if encoded != self._stored.get(key):
-                changes[key] = encoded
-        for key, encoded in changes.items():
-            if encoded is None:
-                self._stored.pop(key, None)
+            data = encoded(key, self._values[key], limits.value) if key in self._values else None
+            before = stored.get(key)
+            if data == before:
+                continue
+            changes[key] = data
+            if data is not None:
+                if before is None:
+                    limits.check(key, data)
+                    growth += len(key)
+                growth += len(data)
+            if before is not None:
+                growth -= len(before) if data is not None else len(before) + len(key)
+        if growth > 0 and limits.used + growth > limits.total:
+            raise self._too_much(changes, limits.used + growth)
+        limits.used += growth
+        for key, data in changes.items():
+            if data is None:
+                stored.pop(key, None)
             else:
-                self._stored[key] = encoded
-        self._touched.clear()
+                stored[key] = data
+        self._forget()
         return changes
+
+    def _too_much(self, changes: Changes, total: int) -> StateError:
+        """Named is the key that grew most."""
+        key = max(changes, key=lambda key: len(changes[key] or b"") - len(self._stored.get(key, b"")))
+        text = f"state[{key!r}]: with it the state takes {total:,} bytes; this backend allows {self._limits.total:,} in all"
+        return StateError(text, key=key, reason="size")
 
     def roll_back(self) -> None:
         """Forget what changed since the last collect."""
         for key in self._touched:
             self._values.pop(key, None)
-        self._touched.clear()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._seen = self._touched or (), self._missed or (), self._is_listed
+        if self._touched:
+            self._touched = set()
+        if self._missed:
+            self._missed = set()
+        self._is_listed = False
+
+    def saw(self, keys: Collection[str]) -> bool:
+        """Whether what ran before the last collect or roll-back may have seen one of these keys, or that it is not there."""
+        touched, missed, is_listed = self._seen
+        return bool(keys) and (is_listed or any(key in touched or key in missed for key in keys))
 
     def snapshot(self) -> bytes:
         """What is stored, as one msgpack map."""
