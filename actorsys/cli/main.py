@@ -31,6 +31,8 @@ COMMANDS = {
     "kill": ("control", "SIGKILL agents; their restart type decides what follows."),
     "steps": ("show", "List the journaled steps of messages that an agent has not acknowledged."),
     "dead-letters": ("letters", "List, show, send again or drop the messages that nobody could take."),
+    "agents": ("agents", "List the agents that answer on NATS, of all nodes."),
+    "nats": ("nats", "Say where the supervisor's NATS server is, and what opens it."),
     "reload": ("control", "Read agents.toml again and apply the difference."),
     "check": ("check", "Say whether FILE is a valid configuration."),
 }

@@ -5,7 +5,7 @@ import socket
 
 from msgspec import Struct, field, structs
 
-from ..bus.nats_options import NatsOptions
+from ..bus.nats_options import NatsOptions, without_secret
 from ..errors import ConfigError
 from ..units import Seconds
 
@@ -30,7 +30,9 @@ class NatsConfig(Struct, frozen=True):
     """
 
     nats_url: str = field(default_factory=lambda: os.environ.get("NATS_URL") or DEFAULT_URL)  # NATS_URL; commas between several
-    connection_timeout: float = field(default_factory=lambda: _seconds("NATS_CONNECTION_TIMEOUT", 5.0))  # connect_nats waits so long
+    connection_timeout: float = field(
+        default_factory=lambda: _seconds("NATS_CONNECTION_TIMEOUT", 5.0)
+    )  # connect_nats waits so long
     message_timeout: float = field(default_factory=lambda: _seconds("NATS_MESSAGE_TIMEOUT", 30.0))  # for an answer
     confirm_timeout: float = 2.0  # for the other side to say that it has a direct message
     drain_timeout: float = 5.0  # for the work under way when the connection is ended
@@ -52,9 +54,5 @@ class NatsConfig(Struct, frozen=True):
         return structs.replace(self.options, urls=parsed.urls).check() if self.options is not None else parsed
 
     def __repr__(self) -> str:
-        from ..bus.nats_options import without_secret
-
         urls = ",".join(without_secret(url.strip()) for url in self.nats_url.split(","))
-        return (
-            f"NatsConfig({urls!r}, connection_timeout={self.connection_timeout:g}, message_timeout={self.message_timeout:g})"
-        )
+        return f"NatsConfig({urls!r}, connection_timeout={self.connection_timeout:g}, message_timeout={self.message_timeout:g})"

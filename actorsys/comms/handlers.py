@@ -29,7 +29,7 @@ class Method:
             given = message if self._whole else message.payload
             if self._is_async:
                 return await self._function(given)
-            result = await asyncio.to_thread(self._function, given)
+            result = await asyncio.to_thread(_call, self._function, given)
             return await result if inspect.isawaitable(result) else result
         finally:
             current.reset(token)
@@ -39,6 +39,13 @@ def method(owner: object, name: str, *, whole: bool = False) -> Callable[[Messag
     """The method of that name, ready to be called; None if there is none."""
     function = getattr(owner, name, None)
     return Method(function, whole=whole) if callable(function) else None
+
+
+def _call(function: Callable[..., Any], given: Any) -> Any:
+    try:
+        return function(given)
+    except StopIteration as error:  # a future cannot hold it: whoever waits for the thread would wait for ever
+        raise RuntimeError("the handler raised StopIteration") from error
 
 
 def _is_async(function: Callable[..., Any]) -> bool:

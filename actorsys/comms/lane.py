@@ -9,7 +9,7 @@ import heapq
 import logging
 from collections.abc import Awaitable, Callable
 from itertools import count
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ..errors import MailboxFull
 
@@ -62,11 +62,10 @@ class Lane(Generic[T]):
         if task is not None:
             self._workers.discard(task)
 
-    async def drain(self) -> None:
-        """Take nothing more, and return when what waits is handled; whoever calls this from a handler is not waited for."""
+    async def drain(self, caller: asyncio.Task[Any] | None = None) -> None:
+        """Take nothing more, and return when what waits is handled; a `caller` that is a handler itself is not waited for."""
         self._is_closed = True
-        current = asyncio.current_task()
-        while others := [worker for worker in self._workers if worker is not current]:
+        while others := [worker for worker in self._workers if worker is not caller]:
             await asyncio.wait(others)
 
     async def close(self) -> int:

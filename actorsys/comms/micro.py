@@ -18,8 +18,9 @@ from .. import __version__
 from ..bus.base import Bus, Incoming, Subscription
 from ..bus.depth import is_deeper_than
 from ..bus.envelope import MAX_DEPTH
-from ..errors import ActorError
 from ..clock import wall
+from ..errors import ActorError
+from .peers import Peers
 
 log = logging.getLogger("actorsys.comms")
 
@@ -81,7 +82,13 @@ class Micro:
 
     def reply(self, verb: str) -> dict[str, Any]:
         """What the protocol wants as the answer to PING, INFO or STATS."""
-        known = {"type": TYPES[verb], "name": SERVICE, "id": self.id, "version": __version__, "metadata": self._metadata()}
+        known: dict[str, Any] = {
+            "type": TYPES[verb],
+            "name": SERVICE,
+            "id": self.id,
+            "version": __version__,
+            "metadata": self._metadata(),
+        }
         if verb == "INFO":
             known["description"] = self._description
             known["endpoints"] = [
@@ -122,6 +129,19 @@ class Info(Struct, frozen=True):
     @property
     def capabilities(self) -> list[str]:
         return [word for word in self.metadata.get("capabilities", "").split(",") if word]
+
+    def tell(self, peers: Peers, now: int) -> None:
+        """Enter it into a table of peers."""
+        about = self.metadata
+        peers.learn(
+            about["agent"],
+            now=now,
+            node=about.get("node"),
+            instance=self.id,
+            capabilities=self.capabilities,
+            description=self.description,
+            status=about.get("status"),
+        )
 
 
 async def discover(bus: Bus, wait: float, *, quiet: float = 0.1, inbox: str = "_INBOX") -> list[Info]:

@@ -111,13 +111,15 @@ class Peers:
             if known is not None and (not instance or not known.instance or instance == known.instance):
                 del self._peers[key]
 
+    def has_node(self, node: str) -> bool:
+        """Whether anybody was heard of there."""
+        return any(known == node for _, known in self._peers)
+
     def all(self, now: int) -> list[Peer]:
         """Every peer by name, those that have missed their beats as "stale"."""
         self._forget(now)
         limit = now - MISSED_BEATS * self._beat_ns
-        found = [
-            structs.replace(peer, status=STALE) if peer.last_seen_ns < limit else peer for peer in self._peers.values()
-        ]
+        found = [structs.replace(peer, status=STALE) if peer.last_seen_ns < limit else peer for peer in self._peers.values()]
         return sorted(found, key=lambda peer: (peer.name, peer.node))
 
     def find(self, capability: str, now: int) -> list[Peer]:

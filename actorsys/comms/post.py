@@ -32,7 +32,7 @@ class Post:
             return envelope.decode(incoming.payload, limit=ENVELOPE_BYTES)
         except BadMessage as error:
             self.malformed += 1
-            self._warn(incoming.subject, "%s: a message on %s was refused: %s", self.name, incoming.subject, error)
+            self.warn(incoming.subject, "a message on %s was refused: %s", incoming.subject, error)
             if incoming.reply:
                 await self.refuse(incoming.reply, envelope.origin(incoming.payload, limit=ENVELOPE_BYTES), error)
             return None
@@ -52,7 +52,7 @@ class Post:
             await self.refuse(reply, asked, error)
             return False
         except ActorError as error:
-            self._warn(reply, "%s: an answer was lost: %s", self.name, error)
+            self.warn(reply, "an answer was lost: %s", error)
             return False
         return True
 
@@ -69,12 +69,13 @@ class Post:
         try:
             await self.bus.publish(reply, envelope.encode(made))
         except ActorError as problem:
-            self._warn(reply, "%s: an error reply was lost: %s", self.name, problem)
+            self.warn(reply, "an error reply was lost: %s", problem)
 
-    def _warn(self, key: str, text: str, *args: object) -> None:
+    def warn(self, key: str, text: str, *args: object) -> None:
+        """At most one warning per key and second, with the number of those left out."""
         held = self._each_second.hold(key)
         if held is not None:
-            log.warning(text + (f" ({held} more like this)" if held else ""), *args)
+            log.warning("%s: %s%s", self.name, text % args, f" ({held} more like this)" if held else "")
 
 
 def error_of(error: BaseException) -> Failure:
