@@ -1,7 +1,7 @@
 # `make` lists the targets. Needs a Python 3.11+ and nothing else; uv is used when it is there.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench clean
+.PHONY: help run test check bench simulate chaos soak-orphans soak-restarts soak-custody fuzz crash clean
 .DELETE_ON_ERROR:
 
 VENV := .venv
@@ -11,7 +11,7 @@ READY := $(VENV)/.ready
 PYTHON ?=
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(READY) ## three example agents under supervision; Ctrl-C stops them
 	$(BIN)/actorsys supervise examples/three_agents/agents.toml
@@ -27,6 +27,35 @@ check: $(READY) ## format, lint, types, architecture and the fast tests: before 
 
 bench: $(READY) ## the numbers of this machine, beside their floors
 	$(BIN)/python benchmarks/run.py
+
+SEEDS ?= 2000
+simulate: $(READY) ## lives of supervisors in a fake operating system, SEEDS= of them
+	$(BIN)/python -m tests.model.simulate --seeds $(SEEDS)
+
+SECONDS ?= 60
+AGENTS ?= 100
+SEED ?=
+chaos: $(READY) ## AGENTS= real agents die in every way for SECONDS=, and nothing may be lost
+	$(BIN)/python scripts/chaos.py --seconds $(SECONDS) --agents $(AGENTS) $(if $(SEED),--seed $(SEED))
+
+ROUNDS ?= 1000
+soak-orphans: $(READY) ## ROUNDS= supervisors are killed, and nothing may survive them
+	$(BIN)/python scripts/soak_orphans.py --rounds $(ROUNDS)
+
+RESTARTS ?= 1000
+soak-restarts: $(READY) ## one agent dies RESTARTS= times, and nothing may pile up
+	$(BIN)/python scripts/soak_restarts.py --restarts $(RESTARTS)
+
+MESSAGES ?= 10000
+soak-custody: $(READY) ## 4 x MESSAGES= numbered messages to an agent that is killed every 50 ms
+	SOAK_MESSAGES=$(MESSAGES) $(BIN)/python -m pytest -q -s tests/system/test_custody_crash_points.py -k under_a_kill
+	$(BIN)/python -m tests.model.simulate_mail --seeds $(SEEDS)
+
+fuzz: $(READY) ## damaged bytes for every edge, SECONDS= long
+	$(BIN)/python scripts/fuzz.py --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+crash: $(READY) ## kill, tear and refuse every write of the state backends, and lose power: nothing acknowledged may be lost
+	$(BIN)/python scripts/crash.py
 
 clean: ## remove what was made here: environment, caches, builds
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

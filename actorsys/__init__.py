@@ -26,7 +26,7 @@ from .errors import (
     UnknownAgent,
     Unreachable,
 )
-from .messages import Down, Event, Failure, Message, Request
+from .messages import Clear, Delete, Down, Event, Failure, Get, List, Message, Request, Store
 
 if TYPE_CHECKING:
     from .mailbox.ref import Ref as Ref
@@ -45,6 +45,11 @@ __all__ = [
     "Message",
     "Down",
     "Failure",
+    "Store",
+    "Get",
+    "Delete",
+    "Clear",
+    "List",
     "Ref",
     "Supervisor",
     "run",

@@ -38,6 +38,35 @@ class Request(_Frozen, Generic[R], frozen=True):
     """
 
 
+class Store(Request[None], frozen=True):
+    """Every agent answers it, unless it has a handler of its own: sets one key of its state."""
+
+    key: str
+    value: Any
+
+
+class Get(Request[Any], frozen=True):
+    """Answered with the value of one key of the agent's state; None if there is no such key."""
+
+    key: str
+
+
+class Delete(Request[None], frozen=True):
+    """Removes one key of the agent's state; it need not be there."""
+
+    key: str
+
+
+class Clear(Request[None], frozen=True):
+    """Empties the agent's state."""
+
+
+class List(Request[list[str]], frozen=True):
+    """Answered with the keys of the agent's state that start with `prefix`, in order."""
+
+    prefix: str = ""
+
+
 class Down(Event, frozen=True):
     """An agent that was monitored has died: its name, and the exit reason ("killed by SIGKILL"); `unknown` if there is no such agent.
 

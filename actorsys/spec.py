@@ -119,10 +119,14 @@ class Assignment(Struct, frozen=True, kw_only=True):
     type: str
     args: dict[str, Any]
     incarnation: int
+    last_frame: int = 0  # number of the last frame of an earlier incarnation that custody took
     run: str  # id of this life of the supervisor; part of every message id
+    node: str = ""  # the supervisor's name
+    instance: str = ""  # id of this life of the supervisor, for other nodes
     concurrency: int = 1
     memory: str = "in_memory"
     state_dir: str = ""
+    remote_state: bool = False
     on_error: OnError = "auto"
     nats: dict[str, Any] | None = None  # options of its connection; None: off
     capabilities: tuple[str, ...] = ()

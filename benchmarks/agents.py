@@ -32,6 +32,12 @@ def question(number: int) -> Question:
     return Question(number, "process", ["a", "b"], BODY)
 
 
+class Large(Request[int]):
+    """Answered with the length of its data."""
+
+    data: bytes
+
+
 class Pid(Request[int]):
     """The process id of whoever answers."""
 
@@ -58,6 +64,10 @@ class Echo(Agent):
     @on
     async def question(self, msg: Question) -> int:
         return msg.id
+
+    @on
+    async def large(self, msg: Large) -> int:
+        return len(msg.data)
 
     @on
     async def pid(self, msg: Pid) -> int:

@@ -1,11 +1,13 @@
 """The floor under every local message: raw bytes between processes of this machine, without any framework.
 
-    python benchmarks/floors.py [pair] [loop] [relay] [codec] [fork] [--rounds N]
+    python benchmarks/floors.py [pair] [loop] [relay] [codec] [frames] [fork] [--rounds N]
 
 pair   a round trip between two processes over one socket pair, blocking reads and writes
 loop   the same with an event loop (uvloop where installed) at both ends
 relay  the same through a third process that only copies bytes: what any hub has to pay
 codec  messages a second that one process encodes and decodes as typed msgspec payloads, nothing else
+frames messages a second from one agent to another with our own runtime, pipe and codec: the process in the middle decodes each frame
+       and encodes it again, and keeps nothing in custody
 fork   from fork() to the first byte of the new process, which is then reaped
 
 Prints one JSON document: medians of microseconds per round trip, messages a second, milliseconds per fork.
@@ -14,6 +16,7 @@ Prints one JSON document: medians of microseconds per round trip, messages a sec
 import argparse
 import asyncio
 import json
+import multiprocessing
 import os
 import socket
 import statistics
@@ -34,6 +37,7 @@ ROUNDS = 8000
 DATA = b"x" * 160
 READ_BYTES = 65536
 CODEC_MESSAGES = 50_000
+ASKED = 2**62  # the number of the one ask in `frames`
 FORKS = 30
 
 
@@ -102,6 +106,69 @@ def codec(messages: int = CODEC_MESSAGES) -> float:
             decode(encode(Job(number, "process", ["a", "b"], body)))
         best = max(best, messages / (time.perf_counter() - start))
     return round(best)
+
+
+def frames(messages: int = CODEC_MESSAGES) -> float:
+    """Messages a second, counted where they arrive."""
+    from agents import Sender, Sink, TellAround
+
+    from actorsys.mailbox.codec import decode, encode
+    from actorsys.mailbox.letter import ASK, Frame, Letter, Ready, Stop
+    from actorsys.mailbox.pipe import Pipe
+    from actorsys.messages import class_path, type_id
+    from actorsys.runtime import child
+    from actorsys.spec import Assignment
+
+    ends, pids = [], []
+    for name, cls in (("sender", Sender), ("sink", Sink)):
+        ours, theirs = multiprocessing.Pipe()
+        born = Assignment(name=f"{name}/0", shown=name, type=class_path(cls), args={}, incarnation=1, run="floor")
+        pid = os.fork()
+        if pid == 0:
+            ours.close()
+            for end in ends:
+                end.close()
+            os._exit(child.main(msgspec.msgpack.encode(born), theirs))
+        theirs.close()
+        ends.append(ours)
+        pids.append(pid)
+
+    async def hub() -> tuple[int, int]:
+        answered: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
+        waiting = {"sender", "sink"}
+        payload = encode(TellAround("sink", messages))
+
+        def passed_on(batch: list[Frame], name: str, to: str) -> None:
+            for frame in batch:
+                if any(isinstance(note, Ready) for note in frame.notes):
+                    waiting.discard(name)
+                    if not waiting:
+                        letter = Letter(ASK, ASKED, "sender", "$host", type_id(TellAround), payload)
+                        pipes["sender"].send(Frame([], [letter]))
+                if frame.number:
+                    pipes[name].send(Frame([frame.number]))
+                if frame.letters and frame.letters[0].id == ASKED:
+                    answered.set_result(decode(frame.letters[0].payload, tuple[int, int]))
+                elif frame.letters:
+                    pipes[to].send(Frame([], frame.letters))
+
+        pipes = {
+            name: Pipe(end, lambda batch, name=name, to=to: passed_on(batch, name, to), lambda error: None)
+            for name, to, end in (("sender", "sink", ends[0]), ("sink", "sender", ends[1]))
+        }
+        result = await answered
+        for pipe in pipes.values():
+            pipe.send(Frame([], [], [Stop()]))
+        for pid in pids:
+            await asyncio.to_thread(os.waitpid, pid, 0)
+        for pipe in pipes.values():
+            pipe.close()
+        return result
+
+    counted, ns = _run(hub())
+    if counted != messages:
+        raise AssertionError(f"{counted} of {messages} messages arrived")
+    return round(messages / ns * 1e9)
 
 
 def fork(forks: int = FORKS) -> float:
@@ -213,6 +280,7 @@ FLOORS: dict[str, tuple[str, Callable[..., float]]] = {
     "loop": ("us", loop),
     "relay": ("us", relay),
     "codec": ("per_s", codec),
+    "frames": ("per_s", frames),
     "fork": ("ms", fork),
 }
 

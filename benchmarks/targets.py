@@ -50,6 +50,10 @@ TARGETS: dict[str, tuple[Target, ...]] = {
         Target(AT_LEAST, 150_000, of="peers x 30"),
         Target(AT_LEAST, 186_000, of="Erlang"),
     ),
+    "custody_tells": (Target(AT_LEAST, 0.6, "frames"),),
+    "ask_beside_large_p50": (),
+    "ask_beside_large_p99": (Target(AT_MOST, 5000),),
+    "ask_alone_p99": (),
     "tell_direct": (Target(AT_LEAST, 100_000, of="first"), Target(AT_LEAST, 52_000, of="mp.Pipe")),
     "ask_outstanding": (Target(AT_LEAST, 0.1, "codec"), Target(AT_LEAST, 41_000, of="Erlang")),
     "spawn_seconds": (Target(AT_MOST, 1.5, of="first"),),
@@ -57,6 +61,14 @@ TARGETS: dict[str, tuple[Target, ...]] = {
     "pss": (Target(AT_MOST, 3.0), Target(AT_MOST, 3.5, of="first")),
     "restart_p50": (Target(AT_MOST, 15),),
     "restart_p99": (Target(AT_MOST, 60),),
+    "away_few_p50": (Target(AT_MOST, 15),),
+    "away_few_p99": (Target(AT_MOST, 60),),
+    "away_many_p50": (Target(AT_MOST, 15),),
+    "away_many_p99": (Target(AT_MOST, 60),),
+    "state_sqlite": (Target(AT_LEAST, 3000),),
+    "state_file": (),
+    "state_grouped": (Target(AT_LEAST, 20_000),),
+    "state_asks": (),
 }
 
 

@@ -20,7 +20,7 @@ FLOORS: dict[int, str] = {
     0: "errors units names messages spec clock",
     1: """
         mailbox.letter mailbox.codec mailbox.framing mailbox.mailbox mailbox.switchboard mailbox.replies
-        mailbox.dead_letters mailbox.traffic
+        mailbox.dead_letters mailbox.traffic mailbox.durable mailbox.recent
         supervision.states supervision.restart supervision.strategy supervision.core supervision.health supervision.links
         supervision.plan
         process.exits
@@ -29,7 +29,7 @@ FLOORS: dict[int, str] = {
     2: "process mailbox.pipe mailbox.loopback mailbox.outbox mailbox.ref mailbox.journal bus comms memory llm config observe",
     3: """
         runtime supervision.supervisor supervision.control supervision.commands supervision.driver supervision.mail
-        supervision.member supervision.nats supervision.output supervision.oom supervision.ties supervision.pulse supervision.state_dir
+        supervision.member supervision.nats supervision.output supervision.oom supervision.ties supervision.pulse supervision.state_dir supervision.presence supervision.stand_in
     """,
     4: "agents cluster",
     5: "cli web testing __main__",
@@ -44,7 +44,7 @@ SUPERVISOR_SIDE = tuple(name for name in FLOORS[3].split() if name.startswith("s
 PURE = {
     *FLOORS[1].split(),
     "runtime.handlers",
-    "bus.depth", "bus.envelope", "bus.subjects",
+    "bus.depth", "bus.envelope", "bus.subjects", "comms.peers",
     "config.dotenv", "config.expand", "config.fit", "config.locate", "config.problems", "config.rules", "config.schema",
     "observe.counters",
     "cluster.lease", "cluster.placement", "cluster.view",

@@ -29,6 +29,7 @@ DETAILS: dict[str, Any] = {
     "may_have_run": False,
     "chain": ["a", "b", "a"],
     "key": "total",
+    "name": "post",
 }
 CLASSES = sorted(BY_NAME.values(), key=lambda cls: cls.__name__)
 

@@ -11,8 +11,9 @@ from actorsys import errors
 
 PUBLIC = {
     "Agent", "Event", "Failure", "Message", "Down", "Ref", "Request", "Supervisor", "on", "run",
+    "Store", "Get", "Delete", "Clear", "List",
     "ActorError", "AgentDown", "AskCycle", "AskTimeout", "BadMessage", "ConfigError", "DefinitionError", "GuardError",
-    "MailboxFull", "RemoteError", "StartFailed", "StateError", "UnknownAgent", "Unreachable",
+    "MailboxFull", "RemoteError", "StartFailed", "StateError", "StepInDoubt", "UnknownAgent", "Unreachable",
 }  # fmt: skip
 
 

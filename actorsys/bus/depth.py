@@ -1,27 +1,24 @@
 """Is this JSON nested too deep to decode safely?
 
-Runs on bytes from strangers, so it must be linear and fast: a byte loop in Python takes 100 ms for 1 MiB, this about 10.
+Runs on bytes from strangers, so it must be linear and fast: 5 ms for 1 MiB of text, 30 ms for 1 MiB of nothing but brackets.
 """
 
 import re
+from itertools import accumulate
 
 # Possessive, and an open string runs to the end: with backtracking, 1 MiB of '"\"\"\"...' would take hours.
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-_ONE_KIND = bytes.maketrans(b"{}", b"[]")
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # as signed bytes: one deeper, one less deep
 
 
 def is_deeper_than(limit: int, data: bytes) -> bool:
-    """Whether brackets are nested deeper than `limit`; also true for many brackets that have no partner.
+    """Whether brackets are nested deeper than `limit`; a bracket without a partner counts to the end.
 
     >>> is_deeper_than(2, b'[[1, {}]]'), is_deeper_than(3, b'[[1, {}]]'), is_deeper_than(1, b'["[[["]')
     (True, False, False)
     """
     if data.count(b"[") + data.count(b"{") <= limit:
         return False
-    brackets = _STRING.sub(b"", data).translate(_ONE_KIND, _NOT_BRACKETS)
-    for _ in range(limit):  # each round takes away exactly the innermost level
-        brackets = brackets.replace(b"[]", b"")
-        if not brackets:
-            return False
-    return True
+    steps = memoryview(_STRING.sub(b"", data).translate(_STEPS, _NOT_BRACKETS)).cast("b")
+    return max(accumulate(steps), default=0) > limit

@@ -13,6 +13,7 @@ connection is gone, whatever the reason. Subscriptions, open requests and the ou
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,8 @@ from .subjects import check_pattern, check_subject
 
 if TYPE_CHECKING:
     from .nats_client import Connection
+
+AGAIN, AGAIN_MAX = 0.25, 0.5  # seconds
 
 
 class NatsBus:
@@ -79,6 +82,11 @@ class NatsBus:
         return client is not None and client.is_connected
 
     @property
+    def connects(self) -> int:
+        """How often it was connected so far."""
+        return self._counters.connects
+
+    @property
     def client(self) -> "Connection":
         """The nats-py client of this moment, for JetStream; raises Unreachable. Do not keep it: it ends with its connection."""
         client = self._link.client
@@ -120,8 +128,15 @@ class NatsBus:
         await self.publish(subject, to_json(value), reply=reply, headers=headers)
 
     async def request(
-        self, subject: str, payload: bytes, timeout: float, *, headers: Mapping[str, str] | None = None
+        self,
+        subject: str,
+        payload: bytes,
+        timeout: float,
+        *,
+        headers: Mapping[str, str] | None = None,
+        again: Callable[[], bool] | None = None,
     ) -> Incoming:
+        """As `Bus.request`; while `again` says so it is sent again after 0.25 s, then each 0.5 s, for who tells repetitions apart."""
         check_subject(subject)
         checked = check_headers(headers) if headers else None
         check_size(payload, checked, self._link.max_payload)
@@ -135,6 +150,15 @@ class NatsBus:
                     self._link.notice_loss()
                     raise self._link.unreachable()
                 await self._send(client, subject, payload, reply, checked)
+                client.hurry()
+                wait = AGAIN
+                while again is not None:
+                    await asyncio.wait((answer,), timeout=wait)
+                    if answer.done() or not again():
+                        break
+                    if self._link.client is not None and self._link.client.is_connected:
+                        await self._send(self._link.client, subject, payload, reply, checked)
+                    wait = min(2 * wait, AGAIN_MAX)
                 return await answer
         except TimeoutError:
             raise too_late(subject, timeout) from None
@@ -174,6 +198,13 @@ class NatsBus:
             await inbound.unsubscribe()
             raise ConfigError(inbound.refused, where="nats")
         return inbound
+
+    async def push(self, timeout: float = 1.0) -> None:
+        """Return when what was published is with the kernel, where the death of this process does not undo it, or cannot be now."""
+        if self.is_connected:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self.client.push()
 
     async def flush(self, timeout: float = 5.0) -> None:
         try:

@@ -14,7 +14,7 @@ from .problems import hint, shown
 Rule = Callable[[Any], str | None]
 
 BUILT_INS = ("generic", "summarizer", "workflow_coordinator", "ooda")
-BACKENDS = ("in_memory", "sqlite")
+BACKENDS = ("in_memory", "file", "sqlite", "nats_kv")
 _NATS_URL = re.compile(r"(nats|tls|ws|wss)://[^\s,]+|[^\s,/:]+(:\d+)?")
 
 
@@ -49,8 +49,6 @@ def _type(text: str) -> str | None:
 def _memory(text: str) -> str | None:
     if text in BACKENDS or is_path(text):
         return None
-    if text in ("file", "nats_kv"):
-        return f'the backend "{text}" is not available yet in this version; there are {", ".join(BACKENDS)} and "module:Class"'
     return f'{shown(text)} is not one of {", ".join(BACKENDS)}, nor "module:Class"{hint(text, BACKENDS)}'
 
 

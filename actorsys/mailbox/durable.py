@@ -19,6 +19,7 @@ class Store(Action):
     added: list[tuple[str, Letter]]
     removed: list[int]
     charged: list[tuple[int, int]]
+    taken: list[tuple[str, int]]  # agents, and the number of the last frame taken from each
 
 
 class Durable:
@@ -27,6 +28,7 @@ class Durable:
         self._written = 0
         self._added: list[tuple[str, Letter]] = []
         self._charged: list[tuple[int, int]] = []
+        self._taken: dict[str, int] = {}
         self._left: list[int] = []  # of mailboxes that were forgotten
         self._boxes: dict[str, Mailbox] = {}
         self._held: dict[str, deque[tuple[int, Letter]]] = {}
@@ -92,19 +94,23 @@ class Durable:
             if box.left:
                 removed += box.left
                 box.left.clear()
-        if not (self._added or removed or self._charged):
+        if not (self._added or removed or self._charged or self._taken):
             return None
         self._number += 1
-        store = Store(self._number, self._added, removed, self._charged)
-        self._added, self._charged = [], []
+        store = Store(self._number, self._added, removed, self._charged, list(self._taken.items()))
+        self._added, self._charged, self._taken = [], [], {}
         return store
+
+    def took(self, box: Mailbox) -> None:
+        """Remember the last frame of an agent, with what it acknowledged: its next life sends only later ones again."""
+        self._taken[box.name] = box.last_frame
 
     def confirm_later(self, action: Action, box: Mailbox | None) -> bool:
         """Keep the confirmation of a frame until what it sent, and what it acknowledged in `box`, is stored; False if that is nothing.
 
         An agent deletes its own record of a frame when it is confirmed: earlier, a kill in between would have its messages handled twice.
         """
-        if not self._added and not (box is not None and box.left):
+        if not self._added and not (box is not None and box.is_disk):
             return False
         self._confirms.append((self._number + 1, action))
         return True

@@ -10,6 +10,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from pathlib import Path
 from uuid import uuid4
 
@@ -23,6 +24,7 @@ log = logging.getLogger("actorsys.supervisor")
 
 SCHEMA = """
 create table if not exists letters (id integer primary key, agent text not null, letter blob not null, deliveries integer not null);
+create table if not exists frames (agent text primary key, number integer not null) without rowid;
 create table if not exists meta (key text primary key, value text not null) without rowid;
 """
 EPOCH_BITS = 40  # ids of one life of the supervisor: 10^12 letters
@@ -33,12 +35,13 @@ _decode = msgspec.msgpack.Decoder(Letter).decode
 
 
 class Entry(msgspec.Struct):
-    """What one batch of the switchboard changes: letters accepted (id, agent, encoded), done with, and charged with a death."""
+    """What one batch of the switchboard changes: letters accepted (id, agent, encoded), done with, and charged with a death; frames taken."""
 
     number: int
     added: list[tuple[int, str, bytes]]
     removed: list[int]
     charged: list[tuple[int, int]]
+    taken: list[tuple[str, int]]
 
 
 def encode_letter(letter: Letter) -> bytes:
@@ -61,15 +64,19 @@ class Journal:
         self._thread.start()
 
     @property
+    def run(self) -> str:
+        """What message ids begin with: the same in all lives, so that an agent knows a message again."""
+        return f"mail-{self.id}"
+
+    @property
     def first_id(self) -> int:
         """Where the ids of this life begin: no letter of an earlier one has an id as high."""
         return self.epoch << EPOCH_BITS | 1
 
     def load(self, agent: str) -> list[Letter]:
         """The letters of an agent that were never acknowledged, in the order of acceptance. Call it before writing for that agent."""
-        with sqlite3.connect(self._path) as db:
+        with closing(sqlite3.connect(self._path)) as db:
             rows = db.execute("select letter, deliveries from letters where agent = ? order by id", (agent,)).fetchall()
-        db.close()
         letters = []
         for data, deliveries in rows:
             letter = _decode(data)
@@ -77,12 +84,16 @@ class Journal:
             letters.append(letter)
         return letters
 
+    def last_frame(self, agent: str) -> int:
+        """The number of the last frame that was taken from an agent."""
+        with closing(sqlite3.connect(self._path)) as db:
+            row = db.execute("select number from frames where agent = ?", (agent,)).fetchone()
+        return row[0] if row else 0
+
     def agents(self) -> set[str]:
         """All agents that have letters."""
-        with sqlite3.connect(self._path) as db:
-            found = {agent for (agent,) in db.execute("select distinct agent from letters")}
-        db.close()
-        return found
+        with closing(sqlite3.connect(self._path)) as db:
+            return {agent for (agent,) in db.execute("select distinct agent from letters")}
 
     def write(self, entry: Entry) -> None:
         self._entries.put(entry)
@@ -175,6 +186,7 @@ class Journal:
                 "update letters set deliveries = ? where id = ?",
                 [(count, number) for entry in batch for number, count in entry.charged],
             )
+            db.executemany("insert or replace into frames values (?, ?)", [row for entry in batch for row in entry.taken])
             db.execute("commit")
         except BaseException:
             db.execute("rollback")

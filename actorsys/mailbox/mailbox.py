@@ -7,7 +7,7 @@ known for certain and only it is charged.
 
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ..spec import MailboxSpec
 from .letter import AGAIN, DEFAULT_PRIORITY, PRIORITIES, TELL, Letter
@@ -89,6 +89,7 @@ class Mailbox:
         self.shown = name  # what others see as sender; without the replica number while there is one
         self.spec = spec
         self.is_disk = spec.durability == "disk"
+        self.last_frame = 0  # number of the last frame taken from its agent
         self.left: list[int] = []  # ids of tells that are gone for good but still on disk
         self.is_up = False
         self.closed = ""  # why it takes no mail: its agent has failed for good
@@ -192,6 +193,15 @@ class Mailbox:
         self.out_bytes = 0
         self.is_up = False
         return blamed
+
+    def restore(self, letters: Iterable[Letter], last_frame: int) -> None:
+        """What was on disk: any of it may have been out when its node died, so it comes one at a time."""
+        for letter in letters:
+            letter.flags |= AGAIN
+            self.hold(letter)
+            self.suspects[letter.id] = letter
+        self.is_careful = bool(self.suspects)
+        self.last_frame = last_frame
 
     def remove_suspect(self, number: int) -> Letter:
         letter = self.suspects.pop(number)

@@ -158,7 +158,9 @@ class Outbox(ABC):
         cls = type(message)
         kind = _kinds.get(cls) or _kind(cls)
         flags = FAIL_WHEN_DOWN if when_down == "fail" else 0
-        return await self.ask_raw(to, kind, encode(message), timeout=timeout, priority=priority, flags=flags, idempotent=idempotent)
+        return await self.ask_raw(
+            to, kind, encode(message), timeout=timeout, priority=priority, flags=flags, idempotent=idempotent
+        )
 
     async def ask_raw(
         self, to: str, kind: Kind, payload: bytes, *, timeout: float, priority: int, flags: int, idempotent: bool = False

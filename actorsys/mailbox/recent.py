@@ -24,9 +24,9 @@ class Recent:
 
     def is_repeated(self, headers: dict[str, Any] | None) -> bool:
         """Whether a message with these headers was here before; one of a plain client never was, as nobody sends it again."""
-        if headers is None or "message_id" not in headers or not headers["metadata"].get("node"):
+        number, metadata = (headers or {}).get("message_id"), (headers or {}).get("metadata")
+        if not isinstance(number, str) or not isinstance(metadata, dict) or not metadata.get("node"):
             return False
-        number = headers["message_id"]
         if number in self._ids:
             return True
         self._ids[number] = None

@@ -2,6 +2,8 @@
 
 `handle(event, now)` returns actions; a driver moves the bytes. `now` is monotonic nanoseconds. The process that the supervisor runs
 in takes part under the name HOST: it posts frames like an agent and gets its replies like one, but has no mailbox.
+
+It is over 400 lines because it is one machine: a letter's way from acceptance to its end should be read in one place.
 """
 
 import sys
@@ -133,6 +135,10 @@ class Switchboard:
                 self._forget(source, note, actions)
         if frame.number:
             confirm = Confirm(source, frame.number)
+            if box is not None:
+                box.last_frame = frame.number
+                if box.is_disk:
+                    self._durable.took(box)
             if not self._durable.confirm_later(confirm, box):
                 actions.append(confirm)
         for target in touched.values():
@@ -198,13 +204,11 @@ class Switchboard:
     def _release(self, actions: list[Action]) -> None:
         """Tell those who wait that there is room again."""
         for name in sorted(self._short):
-            box = self.boxes.get(name)
-            if box is None or box.closed or box.has_room:
+            box = self.boxes[name]  # one that is forgotten is closed before
+            if box.closed or box.has_room:
                 self._short.discard(name)
-                for source, address in sorted(box.waiting) if box else ():
-                    actions.append(Tell(source, Room(address)))
-                if box:
-                    box.waiting.clear()
+                actions += [Tell(source, Room(address)) for source, address in sorted(box.waiting)]
+                box.waiting.clear()
 
     def _refuse(
         self, letter: Letter, source: str, shown: str, error: UnknownAgent | AgentDown, now: int, actions: list[Action]
@@ -290,9 +294,7 @@ class Switchboard:
             self._routes.setdefault(address, []).append(box)
         if box.is_disk:
             self._durable.open(box)
-            for letter in event.restored:
-                letter.flags |= AGAIN
-                box.put(letter)
+            box.restore(event.restored, event.last_frame)
         return []
 
     def _stored(self, event: Stored, now: int) -> list[Action]:

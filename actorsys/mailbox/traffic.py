@@ -20,6 +20,7 @@ class Open(Event):
     addresses: tuple[str, ...]
     shown: str
     restored: tuple[Letter, ...] = ()  # what is on disk for it, in order
+    last_frame: int = 0  # number of the last frame taken, from there too
 
 
 class Up(Event):

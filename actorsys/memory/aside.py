@@ -21,15 +21,18 @@ def refuse_aside(path: Path, more: str = "") -> None:
 
 
 def set_aside(path: Path, why: object, companions: Sequence[str] = (), more: str = "") -> StateError:
-    """Rename a file, and those beside it with these endings, to a name not in use; the error to raise. It may raise OSError."""
+    """Rename a file, and those beside it with these endings, to a name not in use; the error to raise."""
     number = 1
     while (to := path.with_name(f"{path.name}{MARK}{'' if number == 1 else f'-{number}'}")).exists():
         number += 1
-    for ending in companions:
-        beside = path.with_name(path.name + ending)
-        if beside.exists():
-            beside.rename(to.with_name(to.name + ending))
-    path.rename(to)
+    try:
+        for ending in companions:
+            beside = path.with_name(path.name + ending)
+            if beside.exists():
+                beside.rename(to.with_name(to.name + ending))
+        path.rename(to)
+    except OSError as error:
+        return StateError(f"the state in {path} cannot be read ({why}), nor set aside: {error}", reason="corrupt")
     return StateError(
         f"the state in {path} cannot be read ({why}); it was set aside as {to.name} and nothing was put in its place. "
         f"Put a good copy there{more}, or delete {to.name} to start empty.",

@@ -104,7 +104,10 @@ def create(memory: str, context: MemoryContext) -> Memory:
         backend = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"memory = {memory!r}: {error}", where="memory") from error
-    made: Memory = backend(context)
+    try:
+        made: Memory = backend(context)
+    except TypeError as error:
+        raise ConfigError(f"memory = {memory!r} is no backend: {error}", where="memory") from error
     if not isinstance(made, Memory):
         missing = sorted(name for name in _members() if not hasattr(made, name))
         raise ConfigError(f"memory = {memory!r} is no backend: it has no {', '.join(missing)}", where="memory")

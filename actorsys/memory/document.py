@@ -16,7 +16,7 @@ A value that JSON would change (bytes, dates, keys that are numbers) stands as {
 import re
 import zlib
 from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec

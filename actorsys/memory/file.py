@@ -57,6 +57,8 @@ class File:
             self._is_there = data is not None
             if data is not None:
                 known, self._values, frames = parse(data)
+                if known != run and frames:
+                    self._write(run, {key: value_line(key, value) for key, value in self._values.items()}, [])
                 self._frames = {frame.message_ids[0]: frame for frame in frames} if known == run else {}
         except Unreadable as error:
             raise set_aside(self._path, error, more=self._hint) from error
@@ -89,13 +91,16 @@ class File:
         frames = {first: stored for first, stored in self._frames.items() if first not in self._confirmed}
         if message_ids:
             frames[message_ids[0]] = StoredFrame(tuple(message_ids), frame)
+        self._write(self._run, lines, list(frames.values()))
+        self._values, self._lines, self._frames = values, lines, frames
+        self._confirmed.clear()
+
+    def _write(self, run: str, lines: Mapping[str, bytes], frames: Sequence[StoredFrame]) -> None:
         try:
-            self._replace(render(self._run, [lines[key] for key in sorted(lines)], list(frames.values())))
+            self._replace(render(run, [lines[key] for key in sorted(lines)], frames))
         except OSError as error:
             reason = "full" if error.errno in NO_ROOM else "io"
             raise StateError(f"cannot write the state to {self._path}: {error}", reason=reason) from error
-        self._values, self._lines, self._frames = values, lines, frames
-        self._confirmed.clear()
 
     def _replace(self, data: bytes) -> None:
         """The document that is there before this, or `data`, at each moment and after any power loss."""

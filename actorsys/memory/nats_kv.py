@@ -6,9 +6,8 @@ commit with the reason `taken`.
 """
 
 import asyncio
-import logging
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 import msgspec
@@ -23,7 +22,9 @@ from .base import MIB, MemoryContext, Restored, StoredFrame, encoded
 if TYPE_CHECKING:
     from nats.js.kv import KeyValue
 
-log = logging.getLogger("actorsys.memory")
+    from ..bus.nats_client import Connection
+
+T = TypeVar("T")
 
 BUCKET = "actorsys_state"
 FORMAT = 1
@@ -57,7 +58,9 @@ class NatsKv:
             text = 'memory = "nats_kv" needs a NATS connection; set [nats] mode, and do not set nats = false for this agent'
             raise ConfigError(text, where="memory")
         options = msgspec.convert(context.nats, NatsOptions)
-        self._bus = NatsBus(options, name=f"state of {context.name}", inbox_prefix=f"_INBOX_state_{context.token.replace('.', '-')}")
+        self._bus = NatsBus(
+            options, name=f"state of {context.name}", inbox_prefix=f"_INBOX_state_{context.token.replace('.', '-')}"
+        )
         self._key = context.token
         self._entry = Entry(FORMAT, "", "", 0, {}, [])
         self._revision = 0
@@ -66,6 +69,7 @@ class NatsKv:
         self._limit = MIB
         self._is_open = False
         self._lock = asyncio.Lock()
+        self._found: tuple[Connection, KeyValue] | None = None
 
     @property
     def value_bytes(self) -> int:
@@ -76,7 +80,7 @@ class NatsKv:
         return self._limit // 2  # the other half is for frames that are not confirmed yet
 
     async def open(self, run: str) -> Restored:
-        bucket = await self._connect(may_create=True)
+        bucket = await self._connect()
         self._entry.writer = uuid4().hex
         while True:
             revision, stored = await self._read(bucket)
@@ -93,7 +97,7 @@ class NatsKv:
 
     async def peek(self) -> dict[str, bytes]:
         try:
-            bucket = await self._connect(may_create=False)
+            bucket = await self._connect()
             return dict((await self._read(bucket))[1].values)
         finally:
             await self.close()
@@ -112,7 +116,8 @@ class NatsKv:
                 else:
                     values[key] = value
             confirmed = set(self._confirmed)
-            frames = [stored for stored in now.frames if stored.message_ids[0] not in confirmed]
+            gone = {*confirmed, *message_ids[:1]}  # a commit that is tried again replaces its frame
+            frames = [stored for stored in now.frames if stored.message_ids[0] not in gone]
             if message_ids:
                 frames.append(StoredFrame(tuple(message_ids), frame))
             entry = Entry(FORMAT, now.run, now.writer, now.count + 1, values, frames)
@@ -135,7 +140,6 @@ class NatsKv:
         if stored.writer != self._entry.writer:
             raise self._taken()
         if revision > self._revision and stored.count == self._in_doubt:
-            # The frame of that commit stays until the next `open` purges it, or the next commit, which is tried again, replaces it.
             self._entry, self._revision = stored, revision
         self._in_doubt = None
 
@@ -164,29 +168,32 @@ class NatsKv:
 
     # --- the server
 
-    async def _connect(self, *, may_create: bool) -> "KeyValue":
+    async def _connect(self) -> "KeyValue":
         await self._bus.start()
         try:
             await self._bus.wait_connected(CONNECT_TIMEOUT)
         except Unreachable as error:
             raise StateError(f"the state of {self._key} is in NATS: {error}", reason="unreachable") from error
         self._limit = self._bus.client.max_payload - OVERHEAD_BYTES
-        return await self._bucket(may_create=may_create)
+        return await self._bucket()
 
-    async def _bucket(self, *, may_create: bool = False) -> "KeyValue":
+    async def _bucket(self) -> "KeyValue":
         """Our bucket over the connection of this moment; one that somebody made before, with replicas maybe, is taken as it is."""
         from nats.js.errors import BucketNotFoundError
 
-        return await self._call(self._find_bucket(may_create, BucketNotFoundError))
+        async def find() -> "KeyValue":
+            client = self._bus.client
+            if self._found is not None and self._found[0] is client:
+                return self._found[1]
+            stream = client.jetstream(timeout=CALL_TIMEOUT)
+            try:
+                bucket = await stream.key_value(BUCKET)
+            except BucketNotFoundError:
+                bucket = await stream.create_key_value(bucket=BUCKET, history=1, description="state of actorsys agents")
+            self._found = client, bucket
+            return bucket
 
-    async def _find_bucket(self, may_create: bool, missing: type[Exception]) -> "KeyValue":
-        stream = self._bus.client.jetstream(timeout=CALL_TIMEOUT)
-        try:
-            return await stream.key_value(BUCKET)
-        except missing:
-            if not may_create:
-                raise
-            return await stream.create_key_value(bucket=BUCKET, history=1, description="state of actorsys agents")
+        return await self._call(find())
 
     async def _read(self, bucket: "KeyValue") -> tuple[int, Entry]:
         from nats.js.errors import KeyNotFoundError
@@ -220,24 +227,24 @@ class NatsKv:
             raise StateError(text, reason="size")
         return await self._call(bucket.update(self._key, data, last=revision))
 
-    async def _call(self, call: Any) -> Any:
+    async def _call(self, call: Coroutine[Any, Any, T]) -> T:
         """Await a call of the server; what goes wrong becomes a StateError with a reason."""
         from nats.errors import Error
-        from nats.js.errors import APIError, BucketNotFoundError, KeyWrongLastSequenceError
+        from nats.js.errors import APIError, KeyWrongLastSequenceError
 
         try:
             async with asyncio.timeout(CALL_TIMEOUT):
                 return await call
         except KeyWrongLastSequenceError as error:
             raise self._taken() from error
-        except BucketNotFoundError as error:
-            raise StateError(f"there is no bucket {BUCKET} in NATS", reason="io") from error
         except APIError as error:
             reason = "taken" if error.err_code in TAKEN else "full" if error.err_code in ROOM else "unreachable"
-            raise StateError(f"NATS did not store the state of {self._key}: {error.description}", reason=reason) from error
+            raise StateError(f"NATS did not store the state of {self._key}: {error}", reason=reason) from error
         except (Error, OSError, BadMessage) as error:  # a TimeoutError is an OSError
             text = str(error) or type(error).__name__
-            raise StateError(f"the state of {self._key} is in NATS, which does not answer: {text}", reason="unreachable") from error
+            raise StateError(
+                f"the state of {self._key} is in NATS, which does not answer: {text}", reason="unreachable"
+            ) from error
 
     def _taken(self) -> StateError:
         return StateError(f"another process has taken over the state of {self._key} in NATS", reason="taken")

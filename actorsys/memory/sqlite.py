@@ -8,7 +8,6 @@ import os
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -24,6 +23,7 @@ create table frames (first text primary key, message_ids text not null, frame bl
 create table meta (key text primary key, value text not null) without rowid;
 """
 BUSY_MS = 5000  # a reader from outside, such as a backup, may hold the file for a moment
+_ids = msgspec.json.Decoder(tuple[str, ...]).decode
 REASONS = {
     sqlite3.SQLITE_FULL: "full",
     # What a full disk looks like where the shared index of the WAL cannot grow.
@@ -67,7 +67,7 @@ class Sqlite:
                 if _reason(error) != "corrupt":
                     raise
                 self._close()
-                path.touch(mode=0o600)
+                path.touch(mode=0o600)  # it may be gone; that something was set aside must be seen
                 raise set_aside(path, error, ("-wal", "-shm")) from error
         except (OSError, sqlite3.Error) as error:
             raise StateError(f"cannot open the state in {path}: {error}", reason=_reason(error)) from error
@@ -105,10 +105,11 @@ class Sqlite:
             db.execute("insert or replace into meta values ('run', ?)", (run,))
             db.execute("commit")
         values = dict(db.execute("select key, value from state"))
-        frames = tuple(
-            StoredFrame(tuple(msgspec.json.decode(ids)), frame)
-            for ids, frame in db.execute("select message_ids, frame from frames")
-        )
+        rows = list(db.execute("select message_ids, frame from frames"))
+        try:
+            frames = tuple(StoredFrame(_ids(ids), frame) for ids, frame in rows)
+        except (msgspec.MsgspecError, TypeError) as error:
+            raise sqlite3.DatabaseError(f"a row of frames: {error}") from error
         return Restored(values, frames)
 
     async def peek(self) -> dict[str, bytes]:

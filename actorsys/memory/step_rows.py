@@ -1,4 +1,4 @@
-"""How journaled steps are stored: as rows beside the state, in the same backend, under keys that no state has."""
+"""What is stored beside the state, in the same backend, under keys that no state has: the rows of journaled steps, and the version."""
 
 from typing import Any, Literal
 
@@ -6,7 +6,9 @@ from msgspec import Struct
 
 from ..mailbox.codec import decode
 
+HIDDEN = "\0"  # starts each key that is not the user's
 PREFIX = "\0step\0"  # then the message id, a slash, and the name of the step
+VERSION = "\0version"  # of the state, where its class has given it one
 
 
 class Row(Struct, array_like=True):
@@ -20,7 +22,7 @@ class Row(Struct, array_like=True):
 def split(values: dict[str, bytes]) -> tuple[dict[str, bytes], dict[str, bytes]]:
     """What a backend holds, as state and as step rows."""
     steps = {key: value for key, value in values.items() if key.startswith(PREFIX)}
-    return ({key: value for key, value in values.items() if key not in steps} if steps else values), steps
+    return {key: value for key, value in values.items() if not key.startswith(HIDDEN)}, steps
 
 
 def listing(rows: dict[str, bytes]) -> list[dict[str, Any]]:

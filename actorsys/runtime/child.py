@@ -205,6 +205,7 @@ class _Life:
             memory = create(assignment.memory, context)
         restored = await memory.open(assignment.run)
         self._runtime = refs.home = runtime = Runtime(assignment, pipe, memory, restored)
+        runtime.sending.send_again()
         try:
             agent = cls._born(runtime, assignment.args)
         except TypeError:

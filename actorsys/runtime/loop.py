@@ -227,7 +227,7 @@ class Runtime(Outbox):
 
     async def _handle(self, letter: Letter, worker: "asyncio.Task[Any]") -> None:
         sending = self.sending
-        if sending.is_stored(letter.id):  # also of one that has expired since: it was handled in time
+        if sending.is_handled(letter.id):  # also of one that has expired since: it was handled in time
             return
         if letter.deadline and letter.deadline <= now_ns():
             sending.skip(letter)

@@ -2,7 +2,7 @@
 
 With a durable backend a frame is committed, together with the state changes it stands for, before it leaves; frames that pile up
 meanwhile become one, in one transaction. Until the supervisor confirms that it took a frame, its row stays: if one of its messages is
-delivered again, the stored frame is sent and the message is not handled again. A frame that changes no state needs no row: if it never
+delivered again, the message is not handled again; the stored frame goes first. A frame that changes no state needs no row: if it never
 leaves, its messages are handled again, and nobody can tell.
 
 While the backend cannot write (disk full, server away) frames are held back in their order, and the messages they acknowledge stay in
@@ -99,8 +99,12 @@ class Sending:
         self._is_due = False
         self._throttled: asyncio.Future[None] | None = None
         self.open: dict[int, Delivery] = {}  # deliveries whose handlers run
-        self._stored = {message_id: frame for frame in stored for message_id in frame.message_ids}
-        self._resent: set[str] = set()  # stored frames that were sent again, by their first message
+        numbered = sorted((decode_frame(frame.frame[PREFIX.size :]).number, frame) for frame in stored)
+        self._again = [(number, frame) for number, frame in numbered if number > assignment.last_frame]
+        self._handled = {message_id for _, frame in self._again for message_id in frame.message_ids}
+        for number, frame in numbered:
+            if number <= assignment.last_frame:
+                memory.confirmed(frame.message_ids)
         self._waiters: dict[int, list[asyncio.Future[None]]] = {}
         self._unconfirmed: dict[int, tuple[str, ...]] = {}
         self._ready: deque[_Ready] = deque()
@@ -359,17 +363,16 @@ class Sending:
         if self._committer is not None:
             await asyncio.shield(self._committer)
 
-    def is_stored(self, number: int) -> bool:
-        """Whether the letter was handled by an earlier incarnation; if so its frame is sent again, once for all its letters."""
-        stored = self._stored.pop(f"{self._run}.{number}", None) if self._stored else None
-        if stored is None:
-            return False
-        first = stored.message_ids[0]
-        if first not in self._resent:
-            self._resent.add(first)
-            self._unconfirmed[decode_frame(stored.frame[PREFIX.size :]).number] = stored.message_ids
-            self._pipe.send_bytes(stored.frame)
-        return True
+    def send_again(self) -> None:
+        """Send, in their order, the frames that an earlier life committed and custody did not take; before the first letter comes."""
+        for number, frame in self._again:
+            self._unconfirmed[number] = frame.message_ids
+            self._pipe.send_bytes(frame.frame)
+        self._again.clear()
+
+    def is_handled(self, letter_id: int) -> bool:
+        """Whether an earlier life handled the letter; its frame, which acknowledges it, is on its way."""
+        return bool(self._handled) and f"{self._run}.{letter_id}" in self._handled
 
     def confirmed(self, numbers: Iterable[int]) -> None:
         """The supervisor took these frames."""

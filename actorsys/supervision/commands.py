@@ -138,9 +138,7 @@ class Commands:
                 )
             context = memory.MemoryContext(name=name, folder=self._sup.agents_dir, nats=self._sup.nats.options)
             backend = memory.create(member.spec.memory, context)
-            restored = await backend.open(self._sup.run_id)
-            await backend.close()
-            values, steps = split(restored.values)
+            values, steps = split(await backend.peek())
             return {key: decode(value) for key, value in values.items()} if what == "state" else listing(steps)
         number = self._next_snapshot
         self._next_snapshot += 1
@@ -176,14 +174,22 @@ class Commands:
 
     async def _where(self, args: dict[str, Any]) -> dict[str, Any]:
         """Of an agent that sends to a name for the first time: whether it lives here."""
-        return to_builtins(self._sup.where(_name(args)))  # type: ignore[no-any-return]
+        name, sup = _name(args), self._sup
+        if sup.mail.switchboard.knows(name):
+            return {"here": True}
+        if sup.presence is not None:
+            return to_builtins(sup.presence.where(name))  # type: ignore[no-any-return]
+        return {"here": False, "hint": did_you_mean(name, [member.shown for member in sup.driver.members.values()])}
 
     async def _find(self, args: dict[str, Any]) -> list[str]:
         """The names of agents, here and elsewhere, with a capability."""
         capability = args.get("capability")
         if not isinstance(capability, str):
             raise BadMessage("`capability` is a word that agents are announced with", field="capability")
-        return self._sup.capable(capability)
+        driver, presence = self._sup.driver, self._sup.presence
+        running = [driver.members[name].spec for name, view in driver.core.children.items() if view.state == "running"]
+        here = [spec.name for spec in running if capability in spec.capabilities]
+        return list(dict.fromkeys([*here, *(presence.find(capability) if presence is not None else ())]))
 
     async def _spawn(self, args: dict[str, Any]) -> None:
         """Of an agent that starts another."""

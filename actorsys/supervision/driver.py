@@ -13,7 +13,6 @@ from ..mailbox.letter import (
     Bus,
     Crashed,
     Frame,
-    Letter,
     Ready,
     Snapshot,
     Stop,
@@ -63,7 +62,9 @@ class Driver:
         self.finished: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.snapshots: dict[int, asyncio.Future[bytes]] = {}
         self.has_nats = has_nats
-        self.restore: Callable[[Member], tuple[Letter, ...]] = lambda member: ()  # what is on disk for a mailbox
+        self.on_change: Callable[[str], None] = lambda agent: (
+            None
+        )  # called when a member of that agent, or its connection, changed
         self._assign = assign
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
@@ -87,7 +88,7 @@ class Driver:
         name = replica(spec.name, index)
         shown = spec.name if spec.replicas == 1 else name
         self.members[name] = Member(name, shown, spec)
-        self.mail.handle(Open(name, spec.mailbox, (spec.name, name), shown, self.restore(self.members[name])))
+        self.mail.handle(Open(name, spec.mailbox, (spec.name, name), shown, *self.mail.restored(name, spec.mailbox)))
         child = machine.child(spec, name, replica=index, group=self.groups.get(spec.name), dynamic=dynamic)
         for rejected in self.tell_core(machine.Add(child)):
             self._removed(name)
@@ -158,6 +159,8 @@ class Driver:
                 case machine.Finished(reason):
                     if not self.finished.done():
                         self.finished.set_result(reason)
+                    for waiting in list(self._watchers):
+                        self._wake(waiting)
         self._arm()
         return rejected
 
@@ -170,7 +173,9 @@ class Driver:
         return [member.name for member in self.members.values() if name in (member.name, member.shown, member.spec.name)]
 
     async def changed(self, name: str) -> None:
-        """Wait until a member is in another state than now, or gone."""
+        """Wait until a member is in another state than now, or gone, or nothing runs any more. Raises ActorError after that."""
+        if self.finished.done():
+            raise ActorError("the supervisor has stopped")
         waiter = asyncio.get_running_loop().create_future()
         self._watchers.setdefault(name, []).append(waiter)
         await waiter
@@ -266,6 +271,7 @@ class Driver:
         elif state in ("stopped", "failed"):
             log.log(logging.ERROR if state == "failed" else logging.INFO, "%s %s: %s", member.shown, state, decision)
         self._wake(member.name)
+        self.on_change(member.spec.name)
 
     def _removed(self, name: str) -> None:
         member = self.members.pop(name)
@@ -273,6 +279,7 @@ class Driver:
         if not (self.is_stopping and member.spec.mailbox.durability == "disk"):  # what is on disk is for the next start
             self.mail.handle(Close(name, f"{member.shown} has ended", forget=True))
         self._wake(name)
+        self.on_change(member.spec.name)
 
     def _wake(self, name: str) -> None:
         for waiter in self._watchers.pop(name, ()):
@@ -296,6 +303,7 @@ class Driver:
                         member.said(note)
                     case Bus(state):
                         member.nats = state
+                        self.on_change(member.spec.name)
                     case Snapshot(number, state):
                         waiter = self.snapshots.pop(number, None)
                         if waiter is not None and not waiter.done():
@@ -304,6 +312,8 @@ class Driver:
 
     def _ended(self, member: Member, process: Process, error: BadMessage | None) -> None:
         """Its end of the pipe is closed: it is ending, or must end, because nothing it does can reach anybody."""
+        member.nats = "off"
+        self.on_change(member.spec.name)
         if error is not None:
             log.error("%s sent bytes that are no frame (%s) and is replaced", member.shown, error)
             member.kill_detail = "it sent bytes that are no frame"

@@ -17,6 +17,7 @@ from ..mailbox.pipe import Pipe
 from ..mailbox.switchboard import Switchboard
 from ..mailbox.traffic import Blamed, Confirm, Deliver, Event, Posted, Stored, Tell, Unanswered
 from ..messages import Failure
+from ..spec import MailboxSpec
 
 log = logging.getLogger("actorsys.supervisor")
 
@@ -68,11 +69,12 @@ class HostOutbox(Outbox):
 class Mail:
     """The driver of the switchboard. What it has for one pipe leaves as one frame per batch of events."""
 
-    def __init__(self, commands: Commands, max_bytes: int) -> None:
+    def __init__(self, commands: Commands, max_bytes: int, journal_path: Path) -> None:
         self.switchboard = Switchboard(max_bytes)
         self.outbox = HostOutbox(self, commands)
         self.pipes: dict[str, Pipe] = {}
         self.journal: Journal | None = None
+        self._journal_path = journal_path
         self.on_unanswered: Callable[[Unanswered], None] = lambda action: None
         self._commands = commands
         self._waiting: dict[str, Frame] = {}
@@ -137,18 +139,29 @@ class Mail:
         if pipe is not None:
             pipe.send(Frame(notes=[note]))  # type: ignore[list-item]
 
-    def open_journal(self, path: Path) -> Journal:
+    def open_journal(self) -> Journal:
         """The journal of disk mailboxes, opened when the first of them is. Raises StateError."""
         if self.journal is None:
             loop = asyncio.get_running_loop()
-            self.journal = Journal(path, lambda number: loop.call_soon_threadsafe(self.handle, Stored(number)))
+            written = lambda number: loop.call_soon_threadsafe(self.handle, Stored(number))  # noqa: E731 - called in its thread
+            self.journal = Journal(self._journal_path, written)
             self.switchboard.begin_ids(self.journal.first_id)
         return self.journal
+
+    def restored(self, name: str, spec: MailboxSpec) -> tuple[tuple[Letter, ...], int]:
+        """What is on disk for a mailbox: its letters, and the number of the last frame taken from its agent."""
+        if spec.durability != "disk":
+            return (), 0
+        journal = self.open_journal()
+        letters = tuple(journal.load(name))
+        if letters:
+            log.info("%s: %d messages from before are in its mailbox", name, len(letters))
+        return letters, journal.last_frame(name)
 
     def _store(self, store: Store) -> None:
         assert self.journal is not None
         added = [(letter.id, name, encode_letter(letter)) for name, letter in store.added]
-        self.journal.write(Entry(store.number, added, store.removed, store.charged))
+        self.journal.write(Entry(store.number, added, store.removed, store.charged, store.taken))
 
     async def close(self) -> None:
         if self.journal is not None:

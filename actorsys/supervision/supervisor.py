@@ -1,4 +1,7 @@
-"""The public face of a node: start it, spawn agents, talk to them, stop it. It never imports the agents' code."""
+"""The public face of a node: start it, spawn agents, talk to them, stop it. It never imports the agents' code.
+
+It is over 400 lines because every verb of a node is here, each a few lines long, and the order of start and stop in one place.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,16 @@ from typing import Any, Self, TypeVar
 from uuid import uuid4
 
 import msgspec
-from msgspec import structs
+from msgspec import convert, structs
 
+from ..bus.nats_options import NatsOptions
 from ..config.load import load
 from ..config.paths import control_socket, private_directory
 from ..config.schema import Config, agent_spec, group_specs, supervisor_spec
 from ..errors import ActorError, ConfigError, GuardError, StartFailed
 from ..mailbox import ref as refs
-from ..mailbox.letter import Letter
 from ..mailbox.ref import Ref
+from ..memory.base import BUILT_IN
 from ..messages import class_path
 from ..process.launcher import Launcher
 from ..process.loading import is_loading
@@ -34,6 +38,7 @@ from .mail import Mail
 from .member import Member
 from .nats import Nats
 from .plan import Entry, plan
+from .presence import Presence
 from .state_dir import claimed, temporary
 
 T = TypeVar("T")
@@ -74,6 +79,7 @@ class Supervisor:
         self._exits = contextlib.AsyncExitStack()
         self._stopping: asyncio.Task[None] | None = None
         self._commands = Commands(self)
+        self.presence: Presence | None = None  # where NATS is on
 
     @classmethod
     def from_toml(cls, path: str | os.PathLike[str]) -> Self:
@@ -118,7 +124,7 @@ class Supervisor:
         os.environ.update(config.environ)
         await self.launcher.start()
         await self._check_types(config.agents.values())
-        self.mail = Mail(self._commands, config.supervisor.mailbox_bytes)
+        self.mail = Mail(self._commands, config.supervisor.mailbox_bytes, self.state_dir / "mail.sqlite")
         self.mail.outbox.max_payload = config.supervisor.max_payload
         exits.push_async_callback(self.mail.close)
         refs.home = refs.home or self.mail.outbox
@@ -134,11 +140,14 @@ class Supervisor:
         )
         self.nats = Nats(config.nats, self.launcher, self.state_dir / "nats", self.name)
         self.driver = Driver(core, self.mail, self.launcher, self._assignment, lambda: self.nats.options is not None)
-        self.driver.restore = self._restore
         self.driver.groups = {member: group.name for group in config.groups.values() for member in group.members}
         exits.push_async_callback(self.driver.close)
         exits.push_async_callback(self.nats.close)
         await self.nats.start()
+        if self.nats.options is not None:
+            self.presence = Presence(convert(self.nats.options, NatsOptions), self.driver, node=self.name, run=self.run_id)
+            exits.push_async_callback(self.presence.close)
+            await self.presence.start()
         await self.launcher.load([agent.type for agent in config.agents.values()])
         for agent in config.agents.values():
             self.driver.add(agent)
@@ -253,11 +262,16 @@ class Supervisor:
         return entries
 
     def agent(self, name: str) -> Ref:
-        """A handle of the agent of that name. Raises UnknownAgent."""
+        """A handle of the agent of that name, here or, where NATS is on, on another node. Raises UnknownAgent if it can be nowhere."""
         self._check_running()
-        if not self.mail.switchboard.knows(name):
+        if self.presence is None and not self.mail.switchboard.knows(name):
             raise self.mail.switchboard.unknown(name)
         return Ref(name, self.mail.outbox)
+
+    def peers(self) -> list[dict[str, Any]]:
+        """The agents of other nodes that were heard of over NATS."""
+        self._check_running()
+        return self.presence.list_peers() if self.presence is not None else []
 
     def children(self) -> list[dict[str, Any]]:
         """What `actorsys ps -o json` shows: one dict for each agent."""
@@ -273,12 +287,11 @@ class Supervisor:
             if view is None or view.state in ("stopped", "failed") or member.exits:
                 break
             await self.driver.changed(name)
-        last = (
-            member.exits[-1] if member.exits else None
-        )  # now: the end of the next incarnation, which the removal stops, says nothing
+        # Now: the end of the next incarnation, which the removal stops, says nothing.
+        last = member.exits[-1] if member.exits else None
         if view is not None:
             self.driver.tell_core(machine.Remove(name, force=True))
-            while name in self.driver.members:
+            while name in self.driver.members and not self.driver.finished.done():  # a supervisor that stops removes nobody
                 await self.driver.changed(name)
         detail = last.detail if last and last.detail else (last.reason if last else "stopped before it was ready")
         raise StartFailed(f"{member.shown} did not start: {detail}", traceback=last.traceback if last else None)
@@ -323,23 +336,10 @@ class Supervisor:
         if lines:
             raise ConfigError("\n".join(lines), where=file)
 
-    @property
-    def _journal_path(self) -> Path:
-        return self.state_dir / "mail.sqlite"
-
-    def _restore(self, member: Member) -> tuple[Letter, ...]:
-        """The mail that is on disk for an agent."""
-        if member.spec.mailbox.durability != "disk":
-            return ()
-        letters = tuple(self.mail.open_journal(self._journal_path).load(member.name))
-        if letters:
-            log.info("%s: %d messages from before are in its mailbox", member.shown, len(letters))
-        return letters
-
     def _preload(self) -> list[str]:
         modules = ["actorsys.runtime.child", "actorsys.memory.in_memory"]
-        if any(agent.memory == "sqlite" for agent in self.config.agents.values()):
-            modules.append("actorsys.memory.sqlite")
+        used = {agent.memory for agent in self.config.agents.values()}
+        modules += sorted(BUILT_IN[memory].partition(":")[0] for memory in used & BUILT_IN.keys() - {"in_memory"})
         if self.config.nats.mode != "off":
             modules += ["actorsys.runtime.remote", "nats.aio.client"]
         return modules
@@ -352,10 +352,14 @@ class Supervisor:
             type=spec.type,
             args=spec.args,
             incarnation=member.incarnation,
-            run=f"mail-{self.mail.open_journal(self._journal_path).id}" if spec.mailbox.durability == "disk" else self.run_id,
+            node=self.name,
+            instance=self.run_id,
+            last_frame=self.mail.switchboard.boxes[member.name].last_frame,
+            run=self.mail.open_journal().run if spec.mailbox.durability == "disk" else self.run_id,
             concurrency=spec.concurrency,
             memory=spec.memory,
             state_dir=str(self.agents_dir),
+            remote_state=spec.remote_state,
             on_error=spec.on_error,
             nats=self.nats.options if spec.nats else None,
             capabilities=spec.capabilities,

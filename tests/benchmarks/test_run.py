@@ -14,7 +14,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-NAMES = ("roundtrip", "throughput", "spawn")
+NAMES = ("roundtrip", "throughput", "spawn", "restart", "custody", "state")
 FLOORS = {"ask_direct_p50": "loop", "ask_between_p50": "relay", "tell_between": "codec", "ask_outstanding": "codec"}
 
 
@@ -111,5 +111,5 @@ def test_floors_alone_print_one_document() -> None:
     )
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
-    assert figures.keys() == {"pair_us", "loop_us", "relay_us", "codec_per_s", "fork_ms"}
+    assert figures.keys() == {"pair_us", "loop_us", "relay_us", "codec_per_s", "frames_per_s", "fork_ms"}
     assert all(figure > 0 for figure in figures.values())

@@ -143,7 +143,7 @@ BROKEN = {
     "choice of another type": (A + "launch = 5", "3:1  agents.a.launch: 5 is not one of auto, fork, fresh"),
     "memory": (
         A + 'memory = "sqllite"',
-        '3:1  agents.a.memory: "sqllite" is not one of in_memory, sqlite, nor "module:Class"; did you mean "sqlite"?',
+        '3:1  agents.a.memory: "sqllite" is not one of in_memory, file, sqlite, nats_kv, nor "module:Class"; did you mean "sqlite"?',
     ),
     "argument that cannot travel": (
         A + f"args.n = {2**70}",
@@ -250,3 +250,10 @@ def test_supervisor_options_are_checked_like_the_file():
     assert supervisor_spec({"max_restarts": 3}).max_restarts == 3
     with pytest.raises(ConfigError, match=r'supervisor.stratgy: unknown field; did you mean "strategy"'):
         supervisor_spec({"stratgy": "one_for_all"})
+
+
+@pytest.mark.parametrize("value", ["17MiB", 0])
+def test_a_payload_has_a_limit_of_at_most_16_mib(value):
+    assert supervisor_spec({"max_payload": "16MiB"}).max_payload == 16 * 2**20
+    with pytest.raises(ConfigError, match=r"supervisor.max_payload: must be more than 0 and at most 16MiB"):
+        supervisor_spec({"max_payload": value})

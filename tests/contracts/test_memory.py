@@ -2,37 +2,19 @@
 
 import asyncio
 import inspect
+import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from actorsys import StateError
 from actorsys.mailbox.codec import encode
-from actorsys.memory.base import Memory, create
+from actorsys.memory.base import Memory
 
-BACKENDS = ["in_memory", "sqlite"]
-DURABLE = ["sqlite"]
+sys.path.append(str(Path(__file__).parent))
 
-
-class World:
-    """Opens backends of one kind for one agent, as its incarnations would, one after the other."""
-
-    def __init__(self, kind: str, folder: Path) -> None:
-        self.kind = kind
-        self.folder = folder
-        self.opened: list[Memory] = []
-
-    def new(self, name: str = "counter/0") -> Memory:
-        memory = create(self.kind, name, self.folder / "agents")
-        self.opened.append(memory)
-        return memory
-
-    async def open(self, run: str = "run1", name: str = "counter/0"):
-        memory = self.new(name)
-        return memory, await memory.open(run)
-
-    async def again(self, run: str = "run1", name: str = "counter/0"):
-        """The next incarnation, after a crash: nothing was closed."""
-        return await self.open(run, name)
+from memory_worlds import BACKENDS, DURABLE, World  # found only now
 
 
 @pytest.fixture(params=BACKENDS)
@@ -47,12 +29,8 @@ def check_durable(request, tmp_path):
 
 def _checker(kind, folder):
     async def guarded(body):
-        world = World(kind, folder)
-        try:
+        async with asyncio.timeout(30), World(kind, folder) as world:
             await body(world)
-        finally:
-            for memory in world.opened:
-                await memory.close()
 
     return lambda body: asyncio.run(guarded(body))
 
@@ -79,7 +57,10 @@ def test_a_new_one_is_empty(check):
     check(body)
 
 
-@pytest.mark.parametrize("value", [1, "é", b"\x00\xff", None, [1, {"a": [None]}], {"k": 2.5}])
+VALUES = [1, "é", b"\x00\xff", None, [1, {"a": [None]}], {"k": 2.5}, 1.0, float("inf"), 2**63, {1: "one", "$msgpack": "x"}]
+
+
+@pytest.mark.parametrize("value", [*VALUES, datetime(2026, 1, 2, tzinfo=UTC), {"$msgpack": "eA=="}], ids=repr)
 def test_what_is_stored_is_retrieved(check, value):
     async def body(world):
         memory, _ = await world.open()
@@ -145,9 +126,32 @@ def test_a_value_that_cannot_be_encoded_is_an_error_and_changes_nothing(check):
     async def body(world):
         memory, _ = await world.open()
         await memory.store("key", 1)
-        with pytest.raises(Exception, match="cannot be sent"):
+        with pytest.raises(StateError, match=r"state\['key'\]: object cannot be sent") as caught:
             await memory.store("key", object())
+        assert (caught.value.key, caught.value.reason) == ("key", "encoding")
         assert await memory.retrieve("key") == 1
+
+    check(body)
+
+
+def test_a_value_that_is_too_large_is_an_error_that_names_its_key(check):
+    async def body(world):
+        memory, _ = await world.open()
+        assert 0 < memory.value_bytes <= memory.total_bytes
+        with pytest.raises(StateError, match=r"state\['key'\] takes .* bytes; this backend allows") as caught:
+            await memory.store("key", bytes(memory.value_bytes))
+        assert (caught.value.key, caught.value.reason) == ("key", "size")
+        assert await memory.list_keys() == []
+
+    check(body)
+
+
+def test_a_large_value_is_taken(check):
+    async def body(world):
+        memory, _ = await world.open()
+        value = bytes(min(memory.value_bytes, 1_000_000) - 10)
+        await memory.store("key", value)
+        assert await memory.retrieve("key") == value
 
     check(body)
 
@@ -181,6 +185,31 @@ def test_a_commit_is_all_or_nothing(check_durable):
         _, restored = await world.again()
         assert restored.values == {"a": encode(1), "c": encode(3)}
         assert restored.frames == ()
+
+    check_durable(body)
+
+
+def test_a_look_from_outside_shows_what_is_committed_and_disturbs_nobody(check_durable):
+    async def body(world):
+        assert await world.new().peek() == {}
+        memory, _ = await world.open()
+        await memory.commit({"a": encode(1)}, ("run1.1",), b"frame")
+        assert await world.new().peek() == {"a": encode(1)}
+        await memory.commit({"a": encode(2)}, ("run1.2",), b"frame")
+        assert await world.new().peek() == {"a": encode(2)}
+        _, restored = await world.again()
+        assert len(restored.frames) == 2
+
+    check_durable(body)
+
+
+def test_a_commit_that_is_tried_again_replaces_its_frame(check_durable):
+    async def body(world):
+        memory, _ = await world.open()
+        await memory.commit({"a": encode(1)}, ("run1.1",), b"frame")
+        await memory.commit({"a": encode(1), "b": encode(2)}, ("run1.1", "run1.2"), b"both")
+        _, restored = await world.again()
+        assert [(frame.message_ids, frame.frame) for frame in restored.frames] == [(("run1.1", "run1.2"), b"both")]
 
     check_durable(body)
 

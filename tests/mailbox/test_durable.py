@@ -113,10 +113,17 @@ def test_what_was_on_disk_is_delivered_first_and_in_order(board):
     board.begin_ids(100)
     board.handle(Open("c/0", DISK, ("c", "c/0"), "c", old), 0)
     post(board, letter(TELL, to="c"))
-    (deliver,) = of(Deliver, board.handle(Up("c/0"), 0))
-    assert [sent.id for sent in deliver.letters] == [4, 9]
-    (deliver,) = of(Deliver, board.handle(Stored(1), 0))
-    assert deliver.letters[0].id >= 100
+    assert [[sent.id for sent in action.letters] for action in of(Deliver, board.handle(Up("c/0"), 0))] == [[4]]
+    board.handle(Stored(1), 0)
+    assert of(Deliver, post(board, source="c/0", acks=[4]))[0].letters[0].id == 9
+    assert of(Deliver, post(board, source="c/0", acks=[9]))[0].letters[0].id >= 100
+
+
+def test_a_frame_sent_again_acknowledges_what_was_on_disk(board):
+    board.handle(Open("c/0", DISK, ("c", "c/0"), "c", (Letter(TELL, 4, "c", "x", "T", b"\xc0"),), 17), 0)
+    assert board.boxes["c/0"].last_frame == 17
+    (store,) = of(Store, post(board, source="c/0", acks=[4], number=18))
+    assert (store.removed, store.taken) == ([4], [("c/0", 18)])
 
 
 def test_a_reply_from_a_disk_agent_is_not_held_up(board):

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from actorsys import AgentDown, AskTimeout, BadMessage, Event, MailboxFull, RemoteError, Request
+from actorsys import AgentDown, AskTimeout, BadMessage, Event, MailboxFull, RemoteError, Request, UnknownAgent
 from actorsys.mailbox import outbox as module
 from actorsys.mailbox.codec import decode, encode
 from actorsys.mailbox.letter import ASK, FAIL_WHEN_DOWN, FAILURE, REPLY, TELL, Forget, Full, Letter, Room
@@ -241,5 +241,103 @@ def test_room_that_nobody_waits_for_is_no_error(run):
         outbox.noted(Full("a"))
         outbox.noted(Room("a"))
         await outbox.wait_room("a")
+
+    run(body)
+
+
+def test_a_payload_above_the_limit_is_refused_before_it_is_posted(run):
+    async def body(outbox):
+        outbox.max_payload = 1000
+        for send in (outbox.tell("a", "x" * 1000), outbox.ask("a", {"text": "x" * 1000}, timeout=1)):
+            with pytest.raises(BadMessage, match=r"a payload of 10\d\dB|a payload of 1\.0KiB") as caught:
+                await send
+            assert caught.value.field == "payload"
+        await outbox.tell("a", "x" * 990)
+        assert len(outbox.letters) == 1
+
+    run(body)
+
+
+class Elsewhere:
+    """Another node: answers all asks with 7."""
+
+    def __init__(self):
+        self.calls = []
+
+    async def tell(self, to, kind, payload, **more):
+        self.calls.append(("tell", to, kind, more))
+
+    async def ask(self, to, kind, payload, expected, **more):
+        self.calls.append(("ask", to, kind, expected, more))
+        return 7
+
+
+@pytest.fixture
+def far_from(monkeypatch):
+    """Give an outbox another node; the names that live here."""
+
+    def give(outbox, here):
+        async def command(do, arguments):
+            assert do == "where"
+            outbox.asked.append(arguments["name"])
+            return {"here": arguments["name"] in here}
+
+        outbox.far, outbox.asked, outbox.command = Elsewhere(), [], command
+        return outbox.far
+
+    return give
+
+
+def test_a_name_that_does_not_live_here_is_reached_elsewhere(run, far_from):
+    async def body(outbox):
+        far = far_from(outbox, {"a"})
+        assert await outbox.ask("b", Add(2), timeout=20, when_down="fail", idempotent=True) == 7
+        await outbox.tell("b", Reset(), priority=1)
+        (_, to, kind, expected, more), told = far.calls
+        assert (to, kind, expected) == ("b", f"{__name__}:Add", int)
+        assert (more["flags"], more["idempotent"], more["chain"]) == (FAIL_WHEN_DOWN, True, ())
+        assert 19 < more["timeout"] <= 20
+        assert told == ("tell", "b", f"{__name__}:Reset", {"priority": 1, "flags": 0, "trace": ""})
+        assert outbox.letters == []
+
+    run(body)
+
+
+def test_where_a_name_lives_is_asked_once(run, far_from):
+    async def body(outbox):
+        far_from(outbox, {"a"})
+        await outbox.tell("a", Reset())
+        await outbox.tell("a", Reset())
+        await outbox.tell("me", Reset())
+        assert outbox.asked == ["a"]
+        assert [letter.to for letter in outbox.letters] == ["a", "a", "me"]
+
+    run(body)
+
+
+def test_a_name_that_has_left_is_looked_for_elsewhere(run, far_from):
+    async def body(outbox):
+        here = {"a"}
+        far_from(outbox, here)
+        ask = await asked(outbox)
+        await eventually(lambda: outbox.letters)
+        here.clear()
+        gone = Failure.of(UnknownAgent("no agent is named 'a'"), with_traceback=False)
+        outbox.replied(Letter(FAILURE, outbox.letters[0].id, "me", "", "", encode(gone)))
+        assert await ask == 7
+        assert outbox.asked == ["a", "a"]
+
+    run(body)
+
+
+def test_an_unknown_name_of_a_handler_here_is_passed_on(run, far_from):
+    async def body(outbox):
+        far_from(outbox, {"a"})
+        ask = await asked(outbox)
+        await eventually(lambda: outbox.letters)
+        error = Failure.of(UnknownAgent("no agent is named 'c'"), with_traceback=False)
+        outbox.replied(Letter(FAILURE, outbox.letters[0].id, "me", "", "", encode(error)))
+        with pytest.raises(UnknownAgent, match="'c'"):
+            await ask
 
     run(body)

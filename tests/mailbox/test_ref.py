@@ -64,7 +64,7 @@ def test_every_verb_goes_to_the_outbox():
 
     asyncio.run(main())
     assert outbox.calls == [
-        ("ask", ("a", "hello"), {"timeout": 2.0, "priority": 1, "when_down": "fail"}),
+        ("ask", ("a", "hello"), {"timeout": 2.0, "priority": 1, "when_down": "fail", "idempotent": False}),
         ("state", {"name": "a"}),
         ("info", {"name": "a"}),
         ("stop", {"names": ["a"]}),

@@ -23,7 +23,21 @@ from actorsys.mailbox.letter import (
     Room,
 )
 from actorsys.mailbox.switchboard import Switchboard
-from actorsys.mailbox.traffic import Blamed, Close, Confirm, Deliver, Gone, Open, Posted, Reopen, Tell, Up
+from actorsys.mailbox.traffic import (
+    Blamed,
+    Close,
+    Confirm,
+    Deliver,
+    Gone,
+    Open,
+    Posted,
+    Reopen,
+    Respec,
+    Retry,
+    Tell,
+    Unanswered,
+    Up,
+)
 from actorsys.messages import Failure
 from actorsys.spec import MailboxSpec
 
@@ -676,3 +690,164 @@ def test_dead_letters_are_bounded(world):
         world.tell("nobody")
     assert len(world.board.dead_letters) == DEAD_LETTERS
     assert min(dead.id for dead in world.board.dead_letters) == 6
+
+
+# --- what stored frames need
+
+
+def test_tells_of_a_suspect_that_come_with_the_frame_of_the_letter_before_it_are_taken_once(world):
+    world.open("a")
+    world.open("b")
+    first, second = ids(world.tell("a")), ids(world.tell("a"))
+    world.gone()
+    assert ids(world.up()) == first
+    told = letter(TELL, 0, "b")
+    told.cause, told.ordinal = second[0], 1
+    # The stored frame: it acknowledges the first letter, and carries what the handler of the second had told before it waited.
+    assert delivered(world.post("a/0", told, acks=first), "b/0")
+    again = letter(TELL, 0, "b")
+    again.cause, again.ordinal = second[0], 1
+    assert delivered(world.post("a/0", again, acks=second), "b/0") == []
+    assert world.board.repeated_tells == 1
+    assert not world.board._taken
+
+
+def test_what_was_out_at_a_death_goes_out_again_even_expired_as_its_frame_may_be_stored(world):
+    world.open("a")
+    (number,) = ids(world.ask(deadline=NOW + 10))
+    world.gone()
+    assert delivered(world.board.handle(Up("a/0"), NOW + 20))[0].id == number
+    world.post("a/0", acks=[number], now=NOW + 20)
+    assert (world.box().depth, world.box().expired) == (0, 1)
+
+
+def test_what_a_closed_mailbox_had_taken_of_a_handler_is_forgotten(world):
+    world.open("a")
+    world.open("b")
+    (number,) = ids(world.ask("a"))
+    told = letter(TELL, 0, "b")
+    told.cause, told.ordinal = number, 1
+    world.post("a/0", told)
+    assert world.board._taken == {number: 1}
+    world.gone()
+    world.close()
+    assert not world.board._taken
+
+
+# --- other bounds, other chances
+
+
+def test_a_larger_bound_is_room_at_once(world):
+    world.open("a", size=1)
+    world.tell()
+    actions = world.board.handle(Respec("a/0", MailboxSpec(size=10), "alpha"), NOW)
+    assert of(Tell, actions) == [Tell(HOST, Room("a"))]
+    assert world.box().shown == "alpha"
+
+
+def test_a_wider_window_lets_more_out_at_once(world):
+    world.open("a", window=1)
+    world.tell()
+    assert world.tell() == []
+    assert ids(world.board.handle(Respec("a/0", MailboxSpec(window=2), "a"), NOW)) == [2]
+
+
+def test_a_dead_letter_may_be_sent_again_as_new_mail(world):
+    (dead,) = world.tell("a")
+    world.open("a")
+    (again,) = delivered(world.board.handle(Retry(dead.id), NOW))
+    assert (again.type, again.payload, again.deliveries) == (dead.type, dead.payload, 0)
+    assert again.id > dead.id
+    assert len(world.board.dead_letters) == 0
+
+
+def test_a_dead_letter_that_still_has_no_taker_is_dead_again(world):
+    (dead,) = world.tell("a")
+    (again,) = world.board.handle(Retry(dead.id), NOW)
+    assert isinstance(again, DeadLetter)
+    assert [one.id for one in world.board.dead_letters] == [again.id]
+
+
+def test_the_board_knows_its_addresses_and_its_open_asks(world):
+    box = world.open("a")
+    assert (world.board.knows("a"), world.board.knows("b")) == (True, False)
+    assert world.board.behind("a") == [box]
+    assert world.board.behind("b") == []
+    assert not world.board.is_durable("a")
+    world.ask()
+    assert len(world.board._replies) == 1
+
+
+def test_a_letter_from_off_the_node_that_comes_twice_is_taken_once(world):
+    world.open("a")
+    taken = []
+    for _ in range(2):
+        one = letter(TELL, 0, "a", flags=REMOTE, sender="far")
+        one.headers = {"message_id": "7d9", "metadata": {"node": "far"}}
+        taken.append(len(delivered(world.post("a/0", one))))
+    assert taken == [1, 0]
+
+
+def test_whoever_waits_on_nats_is_answered_when_no_handler_will(world):
+    def asked(to):
+        one = letter(TELL, 0, to, flags=REMOTE, sender="far")
+        one.headers = {"kind": "request", "reply": "_INBOX.1", "message_id": "1", "metadata": {}}
+        return one
+
+    world.open("a")
+    world.open("b", max_deliveries=1)
+    (refused,) = of(Unanswered, world.post("a/0", asked("nobody")))
+    assert refused.failure.kind == "UnknownAgent"
+    world.post("b/0", asked("b"))
+    (quarantined,) = of(Unanswered, world.gone("b/0"))
+    assert (quarantined.failure.kind, quarantined.letter.to) == ("AgentDown", "b")
+    world.up("b/0")
+    world.post("b/0", asked("b"))
+    (closed,) = of(Unanswered, world.close("b/0"))
+    assert "b has" in closed.failure.message or "a has failed" in closed.failure.message
+
+
+@pytest.mark.parametrize("headers", [{}, {"message_id": 5, "metadata": {"node": "x"}}, {"message_id": [], "metadata": 7}])
+def test_headers_that_make_no_sense_break_nothing(world, headers):
+    world.open("a")
+    one = letter(TELL, 0, "a", flags=REMOTE, sender="far")
+    one.headers = headers
+    assert len(delivered(world.post("a/0", one))) == 1
+
+
+def remote(number="1", *, kind="request", reply="_INBOX.x", flags=0, node="far"):
+    one = letter(TELL, 0, "a", flags=REMOTE | flags, sender="asker")
+    one.headers = {"kind": kind, "reply": reply, "message_id": number, "metadata": {"node": node} if node else {}}
+    return one
+
+
+def unanswered(actions):
+    return [(action.letter.headers["message_id"], action.failure.kind) for action in actions if isinstance(action, Unanswered)]
+
+
+def test_what_another_node_sends_again_is_taken_once(world):
+    world.open()
+    assert len(delivered(world.post("a/0", remote("1")))) == 1
+    assert not delivered(world.post("a/0", remote("1"), remote("1")))
+    assert len(delivered(world.post(HOST, remote("2")))) == 1
+    assert len(delivered(world.post(HOST, remote("3", node=""), remote("3", node="")))) == 2  # a plain client means what it sends
+
+
+def test_a_request_of_another_node_that_ends_without_an_answer_is_handed_back(world):
+    world.open(max_deliveries=1)
+    world.post("a/0", remote("poison"))
+    actions = world.gone()
+    assert unanswered(actions) == [("poison", "AgentDown")]
+    assert [action.reason for action in actions if isinstance(action, DeadLetter)]
+    world.post(HOST, remote("waiting"), remote("told", kind="direct"), remote("blind", reply=""))
+    actions = world.close()
+    assert unanswered(actions) == [("waiting", "AgentDown")]
+    assert len([action for action in actions if isinstance(action, DeadLetter)]) == 2
+    assert unanswered(world.post(HOST, remote("late"))) == [("late", "AgentDown")]
+
+
+def test_a_request_of_another_node_that_does_not_wait_for_a_restart_fails_at_once(world):
+    world.open()
+    world.post("a/0", remote("out", flags=FAIL_WHEN_DOWN), remote("waits"))
+    assert unanswered(world.gone()) == [("out", "AgentDown")]
+    assert unanswered(world.post(HOST, remote("late", flags=FAIL_WHEN_DOWN))) == [("late", "AgentDown")]

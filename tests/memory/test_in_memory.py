@@ -6,11 +6,11 @@ from actorsys.memory.in_memory import InMemory
 
 def test_it_is_not_durable_and_a_new_one_knows_nothing():
     async def main():
-        memory = InMemory("counter")
+        memory = InMemory()
         await memory.open("run")
         await memory.commit({"a": encode(1)}, ("run.1",), b"frame")
         assert not memory.is_durable
-        assert await InMemory("counter").list_keys() == []
+        assert await InMemory().list_keys() == []
         assert (await memory.open("run")).values == {}
 
     asyncio.run(main())

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from actorsys import StateError
 from actorsys.mailbox.codec import decode, encode
-from actorsys.runtime.state import State
+from actorsys.runtime.state import Limits, State
 
 
 def stored(**values):
@@ -121,6 +121,75 @@ def test_a_view_shares_what_is_stored_and_commits_or_rolls_back_alone():
 
 def test_it_shows_what_is_in_it():
     assert repr(State(stored(a=1))) == "State({'a': 1})"
+
+
+def limited(value=100, total=1000, **values):
+    data = stored(**values)
+    return State(data, None, Limits(data, value, total))
+
+
+def test_a_value_above_the_limit_is_an_error_that_names_its_key():
+    state = limited(value=10)
+    state["small"], state["big"] = "x" * 5, "x" * 10
+    with pytest.raises(StateError, match=r"state\['big'\] takes 11 bytes; this backend allows 10 for one value") as caught:
+        state.collect()
+    assert (caught.value.key, caught.value.reason) == ("big", "size")
+    state.roll_back()
+    assert dict(state) == {}
+
+
+def test_all_values_together_have_a_limit_and_the_one_that_grew_most_is_named():
+    state = limited(total=30, a="x" * 8)  # a key of one byte, a value of nine
+    other = state.view()
+    state["b"] = "x" * 8
+    assert state.collect()
+    other["c"], other["d"] = "x" * 3, "x" * 7
+    with pytest.raises(
+        StateError, match=r"state\['d'\]: with it the state takes 34 bytes; this backend allows 30 in all"
+    ) as caught:
+        other.collect()
+    assert (caught.value.key, caught.value.reason) == ("d", "size")
+    other.roll_back()
+    other["b"] = 1
+    del other["a"]
+    assert other.collect()
+    state["c"] = "x" * 25
+    assert state.collect()
+    state["c"] = "y" * 25  # full, but no larger than before
+    assert state.collect()
+    state["d"] = 1
+    with pytest.raises(StateError, match="in all"):
+        state.collect()
+
+
+@pytest.mark.parametrize(("key", "reason"), [("\0step\0x", "refused"), ("\ud800", "encoding")])
+def test_a_key_that_cannot_be_stored_is_refused(key, reason):
+    state = State({})
+    state[key] = 1
+    with pytest.raises(StateError) as caught:
+        state.collect()
+    assert caught.value.reason == reason
+
+
+def test_it_knows_what_was_seen_before_the_last_collect():
+    state = State(stored(a=1, b=2))
+    assert not state.saw({"a"})
+    for look, keys in [
+        (lambda: state["a"], {"a"}),
+        (lambda: state.get("new"), {"new"}),
+        (lambda: "b" in state, {"b"}),
+        (lambda: state.update(c=3), {"c"}),
+    ]:
+        look()
+        state.collect()
+        assert state.saw(keys)
+        assert not state.saw({"other"})
+    assert list(state)
+    state.roll_back()
+    assert state.saw({"other"})
+    assert not state.saw(())
+    state.collect()
+    assert not state.saw({"a", "b", "c", "new"})
 
 
 keys = st.sampled_from("abc")

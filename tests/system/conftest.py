@@ -24,6 +24,8 @@ HERE = str(Path(__file__).parent)
 if HERE not in sys.path:
     sys.path.append(HERE)  # an agent's process looks where the host looks: there it finds system_agents
 
+from supervised import Journal  # noqa: E402  # found only now
+
 # Environment that would change what a node does.
 OUTSIDE = ("NATS_URL", "LLM_PROVIDER", "LLM_MODEL", "LOG_LEVEL", "ACTORSYS_FILE", "ACTORSYS_SOCKET", "ACTORSYS_OUTPUT")
 
@@ -79,9 +81,11 @@ class Node:
     def write(self, text: str) -> None:
         self.file.write_text(text)
 
-    def supervise(self, *, ready: str | None = " is up; control socket: ") -> subprocess.Popen[bytes]:
-        """Start it; return when it says that it is up."""
+    def supervise(self, *, ready: str | None = " is up; control socket: ", into: Path | None = None) -> subprocess.Popen[bytes]:
+        """Start it, in the control group with the list of processes `into`; return when it says that it is up."""
         argv = [sys.executable, "-m", "actorsys", "supervise", str(self.file)]
+        if into is not None:
+            argv = ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(into), *argv]
         with open(self.folder / "output", "wb") as output:
             self.process = process = subprocess.Popen(
                 argv,
@@ -161,3 +165,8 @@ def second(node: Node) -> Iterator[Node]:
     second = Node(node.folder)
     yield second
     second.end()
+
+
+@pytest.fixture
+def journal(folder: Path) -> Journal:
+    return Journal(folder)

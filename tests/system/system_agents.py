@@ -297,3 +297,13 @@ class Plain(Agent):
 
     async def receive(self, message):
         return {"got": message.payload, "from": message.sender}
+
+
+class Find(Request[list[str]]):
+    capability: str
+
+
+class Finder(Agent):
+    @on
+    async def search(self, msg: Find) -> list[str]:
+        return [ref.name for ref in await self.find(capability=msg.capability)]
