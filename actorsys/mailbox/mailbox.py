@@ -96,6 +96,7 @@ class Mailbox:
         self.queue = Lanes()
         self.suspects: dict[int, Letter] = {}  # were out at a death, in the order they went out
         self.is_careful = False  # until all suspects are done with, the last one included
+        self.ended: dict[int, int] = {}  # by the last death, though their handlers had told so many
         self.out: dict[int, Letter] = {}
         self.out_bytes = 0
         self.depth = 0

@@ -182,8 +182,8 @@ class Switchboard:
     def _is_repeated(self, letter: Letter, source: str) -> bool:
         """Whether this tell of a handler that runs again was taken the first time."""
         box = self.boxes.get(source)
-        if box is None or (letter.cause not in box.out and letter.cause not in box.suspects):
-            return False  # a suspect's tells may come first, in the stored frame of the letter before it
+        if box is None or not (letter.cause in box.out or letter.cause in box.suspects or letter.cause in box.ended):
+            return False
         taken = self._taken.get(letter.cause, 0)
         if letter.ordinal <= taken:
             self.repeated_tells += 1
@@ -319,15 +319,22 @@ class Switchboard:
     def _up(self, event: Up, now: int) -> list[Action]:
         box = self.boxes[event.name]
         box.is_up = True
+        self._forget_ended(box)
         actions: list[Action] = []
         self._deliver(box, now, actions)
         self._release(actions)
         return actions
 
+    def _forget_ended(self, box: Mailbox) -> None:
+        for number in box.ended:
+            self._taken.pop(number, None)
+        box.ended = {}
+
     def _gone(self, event: Gone, now: int) -> list[Action]:
         box = self.boxes[event.name]
         actions: list[Action] = []
         blamed = box.crashed(charge=event.charge)
+        taken = {number: count for number in box.suspects if (count := self._taken.get(number))}
         if blamed is not None:
             if box.is_disk:
                 self._durable.charge(blamed)
@@ -342,6 +349,9 @@ class Switchboard:
                 if may_have_run:
                     box.remove_suspect(letter.id)
                 self._end_ask(letter, event.reason, may_have_run, actions)
+        # A letter that ends here may have a stored frame, which the next incarnation sends: what was taken of it counts till then.
+        box.ended |= {number: count for number, count in taken.items() if number not in box.suspects}
+        self._taken.update(box.ended)
         for number in self._replies.asked_by(box.name):
             self._cancel(number, actions)
         for other in self.boxes.values():
@@ -361,6 +371,7 @@ class Switchboard:
                 self._bury(box, letter, event.reason, now, actions)
         self._release(actions)
         if event.forget:
+            self._forget_ended(box)
             del self.boxes[event.name]
             self._durable.close(box.name)
             for address, boxes in list(self._routes.items()):

@@ -127,6 +127,8 @@ class NatsKv:
             except StateError as error:
                 if error.reason != "unreachable":  # the server has answered, with a no
                     self._in_doubt = None
+                if error.reason == "size" and len(frames) > 1:  # there is more room when these are confirmed
+                    raise StateError(error.message, reason="busy") from error
                 raise
             self._in_doubt = None
             self._entry, self._revision = entry, revision

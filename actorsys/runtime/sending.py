@@ -56,9 +56,9 @@ class _Ready:
         self.stored: list[asyncio.Future[None]] = []  # of those who wait for the commit
         self.bytes = size
 
-    def can_take(self, other: "_Ready") -> bool:
+    def can_take(self, other: "_Ready", limit: int) -> bool:
         """Notes keep their place among the letters, so only frames without any are joined."""
-        return self.bytes + other.bytes <= FLUSH_BYTES and not any(
+        return self.bytes + other.bytes <= limit and not any(
             not isinstance(note, Failed) for note in (*self.frame.notes, *other.frame.notes)
         )
 
@@ -90,6 +90,7 @@ class Sending:
     def __init__(self, pipe: Pipe, memory: Memory, assignment: Assignment, stored: Iterable[StoredFrame]) -> None:
         self._pipe = pipe
         self._memory = memory
+        self._flush_bytes = min(FLUSH_BYTES, memory.total_bytes // 2)  # where a backend stores little, its frames are small too
         self._run = assignment.run
         self._name = assignment.shown
         self._number = wall_ns()  # of the next frame; higher than in all earlier lives, as stored frames keep theirs
@@ -124,7 +125,7 @@ class Sending:
         else:
             self._batch.letters.append(letter)
         self._bytes += len(letter.payload)
-        if self._bytes > FLUSH_BYTES:
+        if self._bytes > self._flush_bytes:
             self.flush()
         self.schedule()
 
@@ -148,7 +149,7 @@ class Sending:
             batch.notes.append(failure)
         else:
             batch.acks.append(delivery.letter.id)
-        if self._bytes > FLUSH_BYTES:
+        if self._bytes > self._flush_bytes:
             self.flush()
 
     def skip(self, letter: Letter) -> None:
@@ -253,7 +254,7 @@ class Sending:
         wait = RETRY_FIRST
         while self._ready and not self.failure.done():
             ready = self._ready.popleft()
-            while self._ready and ready.can_take(self._ready[0]):
+            while self._ready and ready.can_take(self._ready[0], self._flush_bytes):
                 ready.take(self._ready.popleft())
             frame = ready.frame
             data = bytearray(PREFIX.size)

@@ -15,6 +15,7 @@ from ..memory.step_rows import HIDDEN
 
 Changes = dict[str, bytes | None]  # key to encoded value; None: deleted
 UNLIMITED = 2**62
+_NOTHING: tuple[Collection[str], Collection[str], bool] = ((), (), False)
 
 
 class Limits:
@@ -58,7 +59,7 @@ class State(MutableMapping[str, Any]):
         self._touched: set[str] = set()
         self._missed: set[str] = set()  # keys looked up that were not there
         self._is_listed = False
-        self._seen: tuple[Collection[str], Collection[str], bool] = ((), (), False)  # the three above, before the last collect
+        self._seen = _NOTHING  # the three above, before the last collect
         self._commit = commit
         self._limits = limits or Limits(stored)
 
@@ -113,7 +114,8 @@ class State(MutableMapping[str, Any]):
     def collect(self) -> Changes:
         """What changed since the last collect, now counted as stored. Raises StateError naming a key that cannot be encoded."""
         if not self._touched:
-            self._forget()
+            if self._missed or self._is_listed or self._seen is not _NOTHING:
+                self._forget()
             return {}
         changes: Changes = {}
         stored, limits = self._stored, self._limits
@@ -155,6 +157,9 @@ class State(MutableMapping[str, Any]):
         self._forget()
 
     def _forget(self) -> None:
+        if not (self._touched or self._missed or self._is_listed):
+            self._seen = _NOTHING
+            return
         self._seen = self._touched or (), self._missed or (), self._is_listed
         if self._touched:
             self._touched = set()

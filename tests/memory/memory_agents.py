@@ -2,7 +2,6 @@
 
 import os
 import signal
-from pathlib import Path
 from typing import ClassVar
 
 from actorsys import Agent, Event, Request, StateError, on
@@ -52,6 +51,6 @@ class Fillable(Sqlite):
     """The disk is full while there is a file `full` beside the state."""
 
     async def commit(self, changes, message_ids, frame):
-        if os.path.exists(os.environ["FULL"]):  # noqa: ASYNC240, PTH110 - a test
+        if os.path.exists(os.environ["FULL"]):  # noqa: ASYNC240 - a test
             raise StateError("the disk is full", reason="full")
         await super().commit(changes, message_ids, frame)

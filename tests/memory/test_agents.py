@@ -199,7 +199,7 @@ def test_from_plain_nats_the_state_can_be_written_only_where_that_is_allowed(tmp
         async with server(tmp_path / "nats") as url, Supervisor(nats=url, state_dir=tmp_path / "node") as sup:
             counter = await sup.spawn(Counter, name="counter", remote_state=is_allowed)
             await counter.ask(Add(2))
-            while (await counter.info())["nats"] != "connected":
+            while (await counter.info())["nats"] != "connected":  # noqa: ASYNC110 - another process tells
                 await asyncio.sleep(0.01)
             async with NatsBus(NatsOptions.parse(url)) as bus:
                 await bus.wait_connected(5)

@@ -44,6 +44,7 @@ class Box:
         self.closed = False
         self.items: list[Item] = []
         self.waiting: set[tuple[str, str]] = set()
+        self.ended: dict[int, Item] = {}  # by a death, though their handlers may have told something; until it is up again
         self.turns = 0  # takings with mail of several priorities about
         self.low_turns = 0
 
@@ -76,6 +77,7 @@ class MailOracle:
                     self.addresses.setdefault(address, []).append(name)
             case Up(name):
                 self.boxes[name].is_up = True
+                self.boxes[name].ended.clear()
                 self.deliver(self.boxes[name])
             case Respec(name, spec):
                 self.boxes[name].spec = spec
@@ -137,7 +139,8 @@ class MailOracle:
 
     def accept(self, letter: Letter, source: str) -> None:
         if letter.kind == TELL and letter.cause and source in self.boxes:
-            cause = self.held(self.boxes[source], letter.cause)
+            box = self.boxes[source]
+            cause = self.held(box, letter.cause) or box.ended.get(letter.cause)
             if cause is not None:
                 if letter.ordinal <= cause.tells_taken:
                     return  # its handler runs again
@@ -241,6 +244,7 @@ class MailOracle:
         out = box.at("out")
         for item in out:
             item.place, item.was_out_at_a_death = "suspect", True
+        suspects = [item for item in box.at("suspect") if item.tells_taken]
         if event.charge and len(out) == 1:  # so it was this one
             (item,) = out
             item.deliveries += 1
@@ -251,6 +255,7 @@ class MailOracle:
         for item in [item for item in box.items if item.fail_when_down and item.is_open]:
             self.leave(box, item, "down")
             self.end_ask(item)
+        box.ended |= {item.id: item for item in suspects if item not in box.items}
         for item in [item for item in self.everything() if item.is_open and item.source == box.name]:
             self.nobody_waits(item)
         for other in self.boxes.values():

@@ -84,6 +84,7 @@ class Life:
         self.committed: list[bytes] = []
         self.wire: list[bytes] = []  # written, not yet read by the supervisor
         self.full: dict[str, bool] = {}
+        self.handled: set[int] = set()  # by an earlier life, whose frames go first
 
     def next(self) -> int:
         self.number += 1
@@ -317,8 +318,23 @@ class World:
             self.closed.discard(name)
             self.handle(Reopen(name))
         self.births += 1
-        self.lives[name] = Life(name, self.disks[name], self.births)
+        self.lives[name] = life = Life(name, self.disks[name], self.births)
+        self.send_again(life)
         self.handle(Up(name))
+
+    def send_again(self, life: Life) -> None:
+        """First go, in order, the frames that were committed and not taken."""
+        if life.disk is None:
+            return
+        frames = {decode_frame(data).number: data for data in life.disk.frames.values()}
+        for number in sorted(frames):
+            ids = life.disk.ids[number]
+            if number > self.board.boxes[life.name].last_frame:
+                self.post(life.name, decode_frame(frames[number]))
+                life.handled.update(ids)
+            else:
+                for letter in ids:
+                    life.disk.frames.pop(letter, None)
 
     def died(self, life: Life, *, charge: bool) -> None:
         for data in life.wire:  # the pipe is read to the end first
@@ -425,11 +441,9 @@ class World:
             return
         letter = min(life.queue, key=lambda each: each.priority)  # stable
         life.queue.remove(letter)
-        stored = life.disk.frames.get(letter.id) if life.disk else None
-        if stored is not None:
+        if letter.id in life.handled:
             self.expect(bool(letter.flags & AGAIN), f"{letter.type} was stored and comes as a new one")
             self.trace.append(f"{'':7}  {life.name} had handled {letter.id}")
-            life.wire.append(stored)
         elif letter.deadline and letter.deadline <= self.now:
             self.ended.add(letter.type)
             life.acks.append(letter.id)

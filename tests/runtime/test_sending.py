@@ -136,6 +136,7 @@ def test_a_stored_message_is_not_handled_again_but_its_frame_is_sent_again(check
     restored = Restored({"total": encode(7)}, (StoredFrame(("run.1", "run.2"), framed(frame)),))
 
     async def body(rig):
+        rig.runtime.sending.send_again()
         rig.ask(Add(1))
         assert (await rig.acked(1, 2))[0] == frame
         last = rig.tell(Report("b"))  # 2, stored as well; then 3
@@ -252,7 +253,7 @@ def test_when_it_can_write_again_everything_is_stored_once_in_one_transaction(ch
 
 def test_it_is_said_once_that_it_cannot_write_and_once_that_it_can(check, durable, caplog):
     async def body(rig, first):
-        await asyncio.sleep(0.25)  # of at least two tries
+        await asyncio.sleep(0.12)  # of at least two tries
         durable.error = None
         await rig.acked(first)
         said = [(record.name, record.levelname, record.getMessage()) for record in caplog.records if record.name == "a"]
@@ -390,6 +391,7 @@ def test_a_stored_message_that_has_expired_still_has_its_frame_sent(check, durab
     restored = Restored({}, (StoredFrame(("run.1",), framed(frame)),))
 
     async def body(rig):
+        rig.runtime.sending.send_again()
         rig.ask(Add(1), deadline=1)
         assert (await rig.acked(1))[0] == frame
 
