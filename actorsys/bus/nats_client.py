@@ -82,7 +82,9 @@ class Connection(Client):
         transport = self._transport
         if self._pending_data_size and self.is_connected and transport is not None and not isinstance(transport, WebSocket):
             pending, self._pending, self._pending_data_size = self._pending, [], 0
-            transport.writelines(pending)
+            # uvloop raises RuntimeError for a socket that it closed a moment ago: the link notices too, and counts what was on its way.
+            with suppress(OSError, RuntimeError):
+                transport.writelines(pending)
 
     async def push(self) -> None:
         """Return when what was sent has left this process, as far as the socket takes it."""

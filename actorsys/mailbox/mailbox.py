@@ -102,6 +102,7 @@ class Mailbox:
         self.depth = 0
         self.bytes = 0
         self.waiting: set[tuple[str, str]] = set()  # (sender, address it used) of those that were told there is no room
+        self.flood: dict[str, int] = {}  # bytes that senders have posted since they were told to wait
         self.handled = 0
         self.failed = 0
         self.expired = 0

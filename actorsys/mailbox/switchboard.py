@@ -32,7 +32,7 @@ from .letter import (
     Room,
     wants_answer,
 )
-from .mailbox import Ledger, Mailbox
+from .mailbox import LETTER_BYTES, Ledger, Mailbox
 from .recent import Recent
 from .replies import Replies
 from .traffic import (
@@ -41,6 +41,7 @@ from .traffic import (
     Confirm,
     Deliver,
     Event,
+    Flood,
     Gone,
     Open,
     Posted,
@@ -52,6 +53,10 @@ from .traffic import (
     Unanswered,
     Up,
 )
+
+# What one agent may post to a mailbox after it was told that there is no room. Two frames of a handler may be under way then, of 16 MiB
+# at most each; whoever goes on beyond that does not listen.
+FLOOD_BYTES = 64 * 2**20
 
 
 class Switchboard:
@@ -196,10 +201,17 @@ class Switchboard:
         if box.spec.overflow == "drop_oldest":
             while box.is_over and (dropped := box.drop_oldest()) is not None:
                 self._bury(box, dropped, "mailbox full, oldest dropped", now, actions)
-        elif (source != box.name or letter.flags & REMOTE) and (source, letter.to) not in box.waiting:
-            box.waiting.add((source, letter.to))
-            self._short.add(box.name)
-            actions.append(Tell(source, Full(letter.to, box.spec.overflow == "reject")))
+        elif source != box.name or letter.flags & REMOTE:
+            entry = (source, letter.to)
+            if entry not in box.waiting:
+                box.waiting.add(entry)
+                self._short.add(box.name)
+                actions.append(Tell(source, Full(letter.to, box.spec.overflow == "reject")))
+            else:
+                before = box.flood.get(source, 0)
+                box.flood[source] = after = before + len(letter.payload) + LETTER_BYTES
+                if before <= FLOOD_BYTES < after and source != HOST and not letter.flags & REMOTE:
+                    actions.append(Flood(source, letter.to))
 
     def _release(self, actions: list[Action]) -> None:
         """Tell those who wait that there is room again."""
@@ -209,6 +221,7 @@ class Switchboard:
                 self._short.discard(name)
                 actions += [Tell(source, Room(address)) for source, address in sorted(box.waiting)]
                 box.waiting.clear()
+                box.flood.clear()
 
     def _refuse(
         self, letter: Letter, source: str, shown: str, error: UnknownAgent | AgentDown, now: int, actions: list[Action]

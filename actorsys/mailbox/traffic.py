@@ -100,6 +100,13 @@ class Tell(Action):
     note: DownNote
 
 
+class Flood(Action):
+    """Agent `name` goes on posting to a full mailbox although it was told: it must be replaced."""
+
+    name: str
+    to: str
+
+
 class Blamed(Action):
     """The letter that agent `name` died on, for certain; `quarantined` when that was once too often."""
 

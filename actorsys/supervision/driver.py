@@ -73,6 +73,7 @@ class Driver:
         self._oom = oom.counter()
         self._oom_kills = oom.kills(self._oom)
         self._ties = Ties(self)
+        mail.on_flood = self._flooded
         self._pulse = Pulse(self)
 
     # --- events in
@@ -309,6 +310,14 @@ class Driver:
                         if waiter is not None and not waiter.done():
                             waiter.set_result(state)
         self.mail.posted(member.name, frames)
+
+    def _flooded(self, name: str, address: str) -> None:
+        """It does not heed a full mailbox, so that only its end can bound what it sends."""
+        member = self.members.get(name)
+        if member is not None and member.process is not None:
+            log.error("%s goes on sending to %s, whose mailbox is full, and is replaced", member.shown, address)
+            member.kill_detail = f"it flooded {address}, whose mailbox was full"
+            member.process.kill()
 
     def _ended(self, member: Member, process: Process, error: BadMessage | None) -> None:
         """Its end of the pipe is closed: it is ending, or must end, because nothing it does can reach anybody."""

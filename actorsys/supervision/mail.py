@@ -15,7 +15,7 @@ from ..mailbox.letter import FAILURE, HOST, REPLY, TELL, Command, Frame, Letter,
 from ..mailbox.outbox import Outbox
 from ..mailbox.pipe import Pipe
 from ..mailbox.switchboard import Switchboard
-from ..mailbox.traffic import Blamed, Confirm, Deliver, Event, Posted, Stored, Tell, Unanswered
+from ..mailbox.traffic import Blamed, Confirm, Deliver, Event, Flood, Posted, Stored, Tell, Unanswered
 from ..messages import Failure
 from ..spec import MailboxSpec
 
@@ -75,6 +75,7 @@ class Mail:
         self.pipes: dict[str, Pipe] = {}
         self.journal: Journal | None = None
         self._journal_path = journal_path
+        self.on_flood: Callable[[str, str], None] = lambda name, address: None  # the driver's part of it
         self.on_unanswered: Callable[[Unanswered], None] = lambda action: None
         self._commands = commands
         self._waiting: dict[str, Frame] = {}
@@ -108,6 +109,8 @@ class Mail:
                         blamed.append(action)
                     case Unanswered():
                         self.on_unanswered(action)
+                    case Flood(name, address):
+                        self.on_flood(name, address)
                     case Store():
                         self._store(action)
                     case DeadLetter():

@@ -10,8 +10,9 @@ from typing import Any
 from system_agents import Note, Notes, Pid
 
 from actorsys import Agent, Event, Request, on
+from actorsys.mailbox.codec import encode
 from actorsys.mailbox.framing import PREFIX
-from actorsys.mailbox.letter import Frame, Letter
+from actorsys.mailbox.letter import TELL, Frame, Letter
 from actorsys.mailbox.outbox import Outbox
 from actorsys.mailbox.pipe import Pipe
 from actorsys.memory.sqlite import Sqlite
@@ -303,3 +304,30 @@ class Vandal(Agent):
     @on
     async def pid(self, msg: Pid) -> int:
         return os.getpid()
+
+
+class Flood(Event):
+    """Send to `to` without end, whatever its mailbox says."""
+
+    to: str
+
+
+class Flooder(Agent):
+    @on
+    async def flood(self, msg: Flood) -> None:
+        sending = self._runtime.sending
+        while True:
+            for _ in range(500):
+                sending.post(Letter(TELL, 0, msg.to, "", "", encode({"water": "x" * 200})), None)
+            sending.flush()
+            await asyncio.sleep(0)
+
+    @on
+    async def pid(self, msg: Pid) -> int:
+        return os.getpid()
+
+
+class Stuck(Agent):
+    @on
+    async def flood(self, msg: Flood) -> None:
+        await asyncio.Event().wait()

@@ -3,10 +3,11 @@
 import re
 
 import pytest
-from custody_agents import NONSENSE, Vandal, WriteRaw
+from custody_agents import NONSENSE, Flood, Flooder, Stuck, Vandal, WriteRaw
 from system_agents import Add, Counter, Pid, Total
 
 from actorsys import Supervisor
+from actorsys.mailbox import switchboard
 from actorsys.testing.waiting import eventually
 
 
@@ -32,3 +33,23 @@ def test_whoever_writes_nonsense_is_replaced_and_the_others_are_unharmed(run, ca
     run(main())
     said = re.findall(r"vandal sent bytes that are no frame \((.*)\) and is replaced", caplog.text)
     assert len(said) == (0 if what == "half a frame" else 1), caplog.text
+
+
+def test_whoever_floods_a_stuck_agent_is_replaced_and_the_others_are_unharmed(run, caplog, monkeypatch):
+    monkeypatch.setattr(switchboard, "FLOOD_BYTES", 2**20)
+
+    async def main():
+        async with Supervisor() as sup:
+            bystander = await sup.spawn(Counter, name="bystander")
+            stuck = await sup.spawn(Stuck, name="stuck", mailbox={"size": 10})
+            await stuck.tell(Flood(""))
+            flooder = await sup.spawn(Flooder, name="flooder", mailbox={"max_deliveries": 1})
+            first = await flooder.ask(Pid())
+            await flooder.tell(Flood("stuck"))
+            await eventually(lambda: row(sup, "flooder")["pid"] not in (first, None))
+            assert await flooder.ask(Pid(), timeout=50) != first
+            assert await bystander.ask(Add(1)) == 1
+            assert sup.mail.switchboard.boxes["stuck/0"].bytes < 16 * 2**20
+
+    run(main())
+    assert "flooder goes on sending to stuck, whose mailbox is full, and is replaced" in caplog.text
