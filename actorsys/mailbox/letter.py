@@ -116,6 +116,13 @@ class Pong(Note, tag=8):
     id: int
 
 
+class Timing(Note, tag=10):
+    """How long the handler of one letter of that type took; sent for a sample of them."""
+
+    type: str
+    seconds: float
+
+
 class Watch(Note, tag=9):
     """Begin or end a monitor on, or a link to, the agent `name`."""
 
@@ -157,7 +164,7 @@ class Cancel(Note, tag=25):
     id: int
 
 
-UpNote = Ready | Stopped | Crashed | Failed | Forget | Command | Snapshot | Bus | Pong | Watch
+UpNote = Ready | Stopped | Crashed | Failed | Forget | Command | Snapshot | Bus | Pong | Watch | Timing
 DownNote = Stop | Ping | Show | Full | Room | Cancel
 
 

@@ -15,6 +15,9 @@ from .letter import AGAIN, DEFAULT_PRIORITY, PRIORITIES, TELL, Letter
 WINDOW_BYTES = 2**20  # payload that may be out besides one letter, so that a stop never queues behind many megabytes
 LETTER_BYTES = 200  # what a letter weighs besides its payload, measured with sys.getsizeof over its parts
 
+SAMPLE = 16  # one letter in so many has its waiting and its handling time taken
+MEMORY = 64  # samples that a mean goes back
+
 TURN = 16  # of so many letters, each lower lane that has mail gets at least one (G6)
 
 
@@ -102,6 +105,9 @@ class Mailbox:
         self.depth = 0
         self.bytes = 0
         self.waiting: set[tuple[str, str]] = set()  # (sender, address it used) of those that were told there is no room
+        self.since: dict[int, int] = {}  # of each SAMPLE-th letter that waits: when it was accepted
+        self.waited_ns = 0  # mean over the latest samples
+        self.samples = 0
         self.flood: dict[str, int] = {}  # bytes that senders have posted since they were told to wait
         self.handled = 0
         self.failed = 0
@@ -146,6 +152,16 @@ class Mailbox:
         self.ledger.bytes -= size
         if self.is_disk and letter.kind == TELL:
             self.left.append(letter.id)
+        if self.since:
+            self.since.pop(letter.id, None)
+
+    def waited(self, letters: list[Letter], now: int) -> None:
+        """Letters go out: learn from those among them that are samples how long mail waits."""
+        for letter in letters:
+            since = self.since.pop(letter.id, None)
+            if since is not None:
+                self.samples += 1
+                self.waited_ns += (now - since - self.waited_ns) // min(self.samples, MEMORY)
 
     def take(self) -> list[Letter]:
         """What may go out now: up to the window, or a single suspect."""

@@ -32,7 +32,7 @@ from .letter import (
     Room,
     wants_answer,
 )
-from .mailbox import LETTER_BYTES, Ledger, Mailbox
+from .mailbox import LETTER_BYTES, SAMPLE, Ledger, Mailbox
 from .recent import Recent
 from .replies import Replies
 from .traffic import (
@@ -180,6 +180,8 @@ class Switchboard:
             self._durable.put(box, letter)
         else:
             box.put(letter)
+        if not number % SAMPLE:
+            box.since[number] = now
         if box.is_full:
             self._filled(box, letter, source, now, actions)
         return box
@@ -286,6 +288,8 @@ class Switchboard:
             letters = box.take()
             if not letters:
                 break
+            if box.since:
+                box.waited(letters, now)
             # One that was out before may have a stored frame: only its agent can tell whether it has expired unhandled.
             fresh = [letter for letter in letters if not letter.deadline or letter.deadline > now or letter.flags & AGAIN]
             if fresh:

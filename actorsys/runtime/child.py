@@ -47,7 +47,8 @@ from ..process.kernel import give_back
 from ..spec import Assignment
 from .agent import Agent
 from .handlers import is_async
-from .loop import Crash, Route, Runtime, routes
+from .loop import Crash, Runtime
+from .routes import Route, routes
 from .state_messages import state_routes
 from .versions import bring_up
 

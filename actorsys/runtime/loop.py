@@ -12,24 +12,22 @@ from collections.abc import Awaitable, Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
-
 from ..clock import now_ns, wall
 from ..errors import AskCycle, BadMessage
-from ..mailbox.codec import DECODE_ERRORS, NONE, bad_message, convert, decode, decoder, encode
-from ..mailbox.letter import ASK, FAILURE, HOST, LENIENT, REMOTE, REPLY, Command, Failed, Letter, UpNote, wants_answer
-from ..mailbox.mailbox import Lanes
+from ..mailbox.codec import DECODE_ERRORS, NONE, bad_message, convert, decode, encode
+from ..mailbox.letter import ASK, FAILURE, HOST, LENIENT, REMOTE, REPLY, Command, Failed, Letter, Timing, UpNote, wants_answer
+from ..mailbox.mailbox import SAMPLE, Lanes
 from ..mailbox.outbox import Outbox
 from ..mailbox.pipe import Pipe
 from ..mailbox.ref import Ref
 from ..memory.base import Memory, Restored
 from ..memory.step_rows import split
-from ..messages import Down, Failure, Message, type_id
+from ..messages import Down, Failure, Message
 from ..names import nearest
 from ..spec import Assignment
 from ..units import SECOND_NS
 from .context import Delivery, current
-from .handlers import Handler, is_async
+from .routes import Route
 from .sending import Sending
 from .state import Limits, State
 from .state_messages import OURS
@@ -40,8 +38,6 @@ if TYPE_CHECKING:
     from ..bus.nats import NatsBus
 
 FLUSH_ACKS = 64  # acknowledge at least every so many letters, so that the next ones are on their way meanwhile
-_DOWN = type_id(Down)
-_decode_down = decoder(Down)
 TURN_SECONDS = 0.005  # handlers that never wait still let the loop turn this often
 
 
@@ -51,16 +47,6 @@ class Crash(Exception):
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.message)
         self.failure = failure
-
-
-class Route(Struct, frozen=True):
-    """How a message reaches its handler."""
-
-    call: Callable[[Any], Any]
-    type: type
-    decode: Callable[[Any], Any]
-    is_async: bool
-    in_thread: bool = False
 
 
 class Runtime(Outbox):
@@ -247,6 +233,7 @@ class Runtime(Outbox):
             return
         delivery = Delivery(letter, worker, self._state if self._is_serial else self._state.view())
         sending.open[letter.id] = delivery
+        began = time.monotonic() if not letter.id % SAMPLE else 0.0
         current.set(delivery)
         try:
             if route.is_async:
@@ -284,6 +271,8 @@ class Runtime(Outbox):
             raise
         finally:
             current.set(None)
+            if began:
+                sending.note(Timing(letter.type.rpartition(":")[2], time.monotonic() - began))
 
     async def _failed(self, delivery: Delivery, error: Exception) -> None:
         """Errors go to whoever can act (G4)."""
@@ -380,21 +369,3 @@ class Runtime(Outbox):
             priority=letter.priority,
             deadline=(letter.deadline - now_ns()) / SECOND_NS if letter.deadline else None,
         )
-
-
-def routes(agent: Any, handlers: dict[str, Handler]) -> dict[str, Route]:
-    """The way to each handler, by type id and, where it is no other's, by the bare class name."""
-    table: dict[str, Route] = {}
-    ambiguous: set[str] = set()
-    for key, handler in handlers.items():
-        table[key] = route = Route(
-            getattr(agent, handler.name), handler.type, decoder(handler.type), handler.is_async, handler.in_thread
-        )
-        short = handler.type.__name__
-        if short in table:
-            ambiguous.add(short)
-        table[short] = route
-    for short in ambiguous:
-        del table[short]
-    table.setdefault(_DOWN, Route(agent.on_notice, Down, _decode_down, is_async(type(agent).on_notice)))
-    return table

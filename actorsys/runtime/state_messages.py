@@ -15,7 +15,8 @@ from .context import current
 from .handlers import Handler
 
 if TYPE_CHECKING:
-    from .loop import Route, Runtime
+    from .loop import Runtime
+    from .routes import Route
 
 OURS: frozenset[type] = frozenset({Store, Get, Delete, Clear, List, Down})  # what an agent takes without a handler of its own
 # Made when the zygote loads this module, so that each agent shares them.
@@ -24,7 +25,7 @@ _READ = [(cls, cls.__name__, type_id(cls), decoder(cls)) for cls in (Store, Get,
 
 def state_routes(runtime: "Runtime", handlers: dict[str, Handler]) -> "dict[str, Route]":
     """The ways to these handlers, but for names that the agent's own messages have."""
-    from .loop import Route
+    from .routes import Route
 
     own = {handler.type.__name__ for handler in handlers.values()}
     answers = _Answers(runtime)

@@ -9,16 +9,7 @@ import msgspec
 
 from ..clock import now_ns
 from ..errors import ActorError, BadMessage, StartFailed
-from ..mailbox.letter import (
-    Bus,
-    Crashed,
-    Frame,
-    Ready,
-    Snapshot,
-    Stop,
-    Stopped,
-    Watch,
-)  # fmt: skip
+from ..mailbox.letter import Bus, Crashed, Frame, Ready, Snapshot, Stop, Stopped, Timing, Watch  # fmt: skip
 from ..mailbox.pipe import Pipe
 from ..mailbox.traffic import Blamed, Close, Gone, Open, Reopen, Respec, Up
 from ..messages import Failure
@@ -294,6 +285,8 @@ class Driver:
         for frame in frames:
             for note in frame.notes:
                 match note:
+                    case Timing(kind, seconds):
+                        member.took(kind, seconds)
                     case Watch():
                         self._ties.watch(member, note)
                     case Ready():

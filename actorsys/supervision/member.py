@@ -10,7 +10,7 @@ from msgspec import structs, to_builtins
 
 from ..clock import now_ns, wall
 from ..mailbox.letter import Crashed, Stopped
-from ..mailbox.mailbox import Mailbox
+from ..mailbox.mailbox import MEMORY, Mailbox
 from ..mailbox.pipe import Pipe
 from ..messages import Failure
 from ..process.exits import Exit, Reason, judge
@@ -21,6 +21,7 @@ from .core import ChildView
 from .output import Output
 from .states import KillCause
 
+MAX_TYPES = 50  # message types with a time of their own
 KEPT_EXITS = 10  # what `why` shows
 KILLED: dict[KillCause, tuple[Reason, str]] = {
     "command": ("killed", "by command"),
@@ -51,6 +52,7 @@ class Member:
         self.killed_for: KillCause | None = None
         self.kill_detail = ""  # why we killed it, where the cause alone does not say
         self.is_stop_wanted = False  # asked to stop while its process was still being launched
+        self.timings: dict[str, tuple[int, float]] = {}  # message type to samples, and the mean handling time of the latest
         self.exits: deque[Exit] = deque(maxlen=KEPT_EXITS)
         self.decisions: deque[str] = deque(maxlen=KEPT_EXITS)
 
@@ -119,6 +121,13 @@ class Member:
         ours = next((index for index, line in enumerate(shown) if "/actorsys/runtime/child.py" in line), len(shown))
         return "\n".join(shown[:ours])  # below that it only says how a process is born
 
+    def took(self, kind: str, seconds: float) -> None:
+        """Learn from a sample how long messages of that type take; of more types than MAX_TYPES, the rest is one."""
+        key = kind if kind in self.timings or len(self.timings) < MAX_TYPES else "(others)"
+        count, mean = self.timings.get(key, (0, 0.0))
+        count += 1
+        self.timings[key] = count, mean + (seconds - mean) / min(count, MEMORY)
+
     def held(self, message: str) -> None:
         """It is known on which message the last incarnation died."""
         self.exits[-1] = structs.replace(self.exits[-1], message=message)
@@ -149,6 +158,8 @@ class Member:
             "mailbox": box.depth,
             "mailbox_size": box.spec.size,
             "in_flight": len(box.out),
+            "waiting_ms": round(box.waited_ns / 1e6, 3) if box.samples else None,
+            "handling_ms": {kind: round(mean * 1000, 3) for kind, (_, mean) in self.timings.items()},
             "handled": box.handled,
             "failed": box.failed,
             "dead_letters": dead_letters,

@@ -19,6 +19,7 @@ NOTES = [
     words.Bus("connected"),
     words.Pong(7),
     words.Watch("monitor", "a"),
+    words.Timing("Add", 0.25),
     Stop("shutdown", 2.5),
     words.Ping(7),
     words.Show(7),

@@ -207,3 +207,21 @@ def test_emptying_says_which_letters_may_have_run():
     box.take()
     assert [(one.id, ran) for one, ran in box.empty()] == [(0, True), (1, True), (2, False), (3, False)]
     assert (box.depth, box.bytes, box.out_bytes) == (0, 0, 0)
+
+
+def test_the_waiting_time_is_the_mean_of_samples():
+    box = Mailbox("a/0", MailboxSpec())
+    for number in (16, 32):
+        box.put(Letter(TELL, number, "a", "b", "T", b""))
+        box.since[number] = number
+    box.waited(box.take(), 64)
+    assert (box.samples, box.waited_ns) == (2, 40)
+    assert box.since == {}
+
+
+def test_a_sample_that_leaves_otherwise_is_forgotten():
+    box = Mailbox("a/0", MailboxSpec())
+    box.put(Letter(TELL, 16, "a", "b", "T", b""))
+    box.since[16] = 1
+    box.empty()
+    assert box.since == {}

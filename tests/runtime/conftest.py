@@ -11,7 +11,8 @@ from actorsys.mailbox.outbox import packed
 from actorsys.mailbox.pipe import Pipe
 from actorsys.memory.base import Restored
 from actorsys.memory.in_memory import InMemory
-from actorsys.runtime.loop import Route, Runtime, routes
+from actorsys.runtime.loop import Runtime
+from actorsys.runtime.routes import Route, routes
 from actorsys.spec import Assignment
 from actorsys.testing.waiting import eventually
 

@@ -7,7 +7,7 @@ from actorsys.mailbox.codec import decode, encode
 from actorsys.mailbox.letter import ASK, FAILURE, HOST, REMOTE, REPLY, Letter
 from actorsys.memory.base import Restored
 from actorsys.messages import Failure
-from actorsys.runtime.loop import routes
+from actorsys.runtime.routes import routes
 from actorsys.runtime.state_messages import state_routes
 
 

@@ -16,6 +16,7 @@ class Work(Request[list[int | str]]):
     kill_at: int
     inside: bool = False
     repeatable: bool = True
+    others: tuple[int, ...] = ()  # processes to kill first
 
 
 def act(folder: str, step: int, inside: bool) -> int:
@@ -32,10 +33,11 @@ async def act_later(folder: str, step: int, inside: bool) -> int:
     return act(folder, step, inside)
 
 
-def die_once(folder: str) -> None:
+def die_once(folder: str, others: tuple[int, ...] = ()) -> None:
     if not (Path(folder) / "died").exists():
         (Path(folder) / "died").touch()
-        os.kill(os.getpid(), signal.SIGKILL)
+        for pid in (*others, os.getpid()):
+            os.kill(pid, signal.SIGKILL)
 
 
 class Worker(Agent):
@@ -50,7 +52,8 @@ class Worker(Agent):
             except StepInDoubt as doubt:
                 results.append(f"in doubt: {doubt.name}")
             if step == msg.kill_at:
-                die_once(msg.folder)
+                die_once(msg.folder, msg.others)
+        (Path(msg.folder) / "done").touch()
         return results
 
 
@@ -96,5 +99,13 @@ async def main(folder: str, start: int) -> None:
             print(number, flush=True)
 
 
+async def work(folder: str, kill_at: int) -> None:
+    """Have a worker kill us, its supervisor, after a step."""
+    async with Supervisor(state_dir=folder + "/state", nats="off") as sup:
+        worker = await sup.spawn(Worker, name="worker", memory="sqlite", mailbox=ON_DISK)
+        await worker.tell(Work(folder, kill_at, others=(os.getpid(),)))
+        await asyncio.Event().wait()
+
+
 if __name__ == "__main__":
-    run(main(sys.argv[1], int(sys.argv[2])))
+    run((work if sys.argv[3:] else main)(sys.argv[1], int(sys.argv[2])))

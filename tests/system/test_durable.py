@@ -35,6 +35,26 @@ def test_a_finished_step_is_not_run_again_after_a_kill(run, folder, kill_at):
     assert acts(folder) == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("kill_at", range(5))
+def test_a_finished_step_is_not_run_again_when_the_supervisor_is_killed_too(run, folder, kill_at):
+    program = Path(__file__).parent / "durable_agents.py"
+    host = subprocess.Popen([sys.executable, str(program), str(folder), str(kill_at), "work"], stdin=subprocess.DEVNULL)
+    try:
+        assert host.wait(30) == -9
+    finally:
+        host.kill()
+        host.wait()
+
+    async def main():
+        async with Supervisor(state_dir=folder / "state", nats="off") as sup:
+            await sup.spawn(Worker, name="worker", memory="sqlite", mailbox=ON_DISK)
+            await eventually((folder / "done").exists)
+            await eventually(lambda: sup.children()[0]["mailbox"] == 0)
+
+    run(main())
+    assert acts(folder) == [0, 1, 2, 3, 4]
+
+
 def test_a_step_that_was_cut_off_runs_again_if_it_may(run, folder):
     async def main():
         async with Supervisor(nats="off") as sup:

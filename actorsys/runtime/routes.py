@@ -1,0 +1,41 @@
+"""From the type of a message to the method that takes it: built once, looked up for each letter."""
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Struct
+
+from ..mailbox.codec import decoder
+from ..messages import Down, type_id
+from .handlers import Handler, is_async
+
+_DOWN = type_id(Down)
+_decode_down = decoder(Down)
+
+
+class Route(Struct, frozen=True):
+    """How a message reaches its handler."""
+
+    call: Callable[[Any], Any]
+    type: type
+    decode: Callable[[Any], Any]
+    is_async: bool
+    in_thread: bool = False
+
+
+def routes(agent: Any, handlers: dict[str, Handler]) -> dict[str, Route]:
+    """The way to each handler, by type id and, where it is no other's, by the bare class name."""
+    table: dict[str, Route] = {}
+    ambiguous: set[str] = set()
+    for key, handler in handlers.items():
+        table[key] = route = Route(
+            getattr(agent, handler.name), handler.type, decoder(handler.type), handler.is_async, handler.in_thread
+        )
+        short = handler.type.__name__
+        if short in table:
+            ambiguous.add(short)
+        table[short] = route
+    for short in ambiguous:
+        del table[short]
+    table.setdefault(_DOWN, Route(agent.on_notice, Down, _decode_down, is_async(type(agent).on_notice)))
+    return table
