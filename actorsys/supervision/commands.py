@@ -143,6 +143,7 @@ class Commands:
         number = self._next_snapshot
         self._next_snapshot += 1
         waiter = self._sup.driver.snapshots[number] = asyncio.get_running_loop().create_future()
+        member.owed.add(number)
         self._sup.mail.note(name, Show(number, what))
         try:
             async with asyncio.timeout(SNAPSHOT_TIMEOUT):

@@ -299,6 +299,7 @@ class Driver:
                         member.nats = state
                         self.on_change(member.spec.name)
                     case Snapshot(number, state):
+                        member.owed.discard(number)
                         waiter = self.snapshots.pop(number, None)
                         if waiter is not None and not waiter.done():
                             waiter.set_result(state)

@@ -51,6 +51,7 @@ class Member:
         self.farewell: Stopped | None = None
         self.killed_for: KillCause | None = None
         self.kill_detail = ""  # why we killed it, where the cause alone does not say
+        self.owed: set[int] = set()  # snapshots that it was asked for and has not given
         self.is_stop_wanted = False  # asked to stop while its process was still being launched
         self.timings: dict[str, tuple[int, float]] = {}  # message type to samples, and the mean handling time of the latest
         self.exits: deque[Exit] = deque(maxlen=KEPT_EXITS)
@@ -63,6 +64,7 @@ class Member:
         self.is_ready = self.is_stop_wanted = False
         self.crash = self.farewell = self.killed_for = None
         self.kill_detail = ""
+        self.owed.clear()
         self.nats = "connecting" if self.spec.nats and has_nats else "off"
         self.born_ns = now_ns()
 

@@ -43,7 +43,7 @@ class Pulse:
         debtors = [
             Debtor(member.name, member.incarnation, restart.ns(member.spec.hang_timeout))
             for member in self._driver.members.values()
-            if member.is_ready and member.killed_for is None and boxes[member.name].out
+            if member.is_ready and member.killed_for is None and (boxes[member.name].out or member.owed)
         ]
         for name, verdict in self._health.check(debtors, now_ns()):
             if verdict == "ping":

@@ -1,8 +1,10 @@
 """Agents for the tests of monitors, links and spawning."""
 
+import asyncio
+import time
 from typing import Any
 
-from actorsys import Event, Request, on
+from actorsys import Agent, Event, Request, on
 from actorsys.messages import Down
 from actorsys.testing.children import Obedient
 
@@ -57,3 +59,10 @@ class Linked(Watcher):
     async def on_start(self) -> None:
         self.link(self.to)
         await super().on_start()
+
+
+class BlocksLater(Agent):
+    """Ready, then its loop stands still with no message in hand."""
+
+    async def on_start(self) -> None:
+        asyncio.get_running_loop().call_later(0.05, time.sleep, 600)

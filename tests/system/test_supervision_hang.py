@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 from supervised import QUICK, control, kill_and_wait, row, up_again, why
+from supervision_agents import BlocksLater
 
-from actorsys import Supervisor
+from actorsys import AskTimeout, Supervisor
 from actorsys.testing.children import Hog, Pid, Work, WorkInThread
-from actorsys.testing.waiting import until
+from actorsys.testing.waiting import eventually, until
 
 HANG = "500ms"
 OPTIONS = {"hang_timeout": HANG, "restart": QUICK, "mailbox": {"max_deliveries": 1}}
@@ -184,5 +185,21 @@ def test_a_kill_that_is_not_ours_says_how_much_memory_there_was(run):
             words = exit["detail"].split()
             assert exit["detail"].startswith("not by us; its memory peaked at ")
             assert 60 < float(words[-1].removesuffix("MiB")) < 200
+
+    run(main())
+
+
+def test_who_owes_only_a_control_reply_is_found_too(run):
+    """G10: a background task that blocks the loop, no message in hand, and `state` asked for."""
+
+    async def main():
+        async with Supervisor(nats="off") as sup:
+            idle = await sup.spawn(BlocksLater, name="idle", hang_timeout="500ms")
+            pid = (await idle.info())["pid"]
+            with contextlib.suppress(AskTimeout):
+                while sup.children()[0]["pid"] == pid:
+                    await idle.state()  # answered until the loop stands still
+            await eventually(lambda: sup.children()[0]["pid"] not in (pid, None))
+            assert (await idle.info())["last_exit"]["reason"] == "unresponsive"
 
     run(main())
