@@ -104,16 +104,20 @@ class Failure(Struct, frozen=True, kw_only=True, omit_defaults=True):
     @classmethod
     def of(cls, error: BaseException, *, with_traceback: bool = True) -> Failure:
         """Describe an exception; one of ours keeps its kind, any other becomes a RemoteError for who asked."""
-        text = "".join(traceback.format_exception(error)) if with_traceback else ""
+        text = _sayable("".join(traceback.format_exception(error))) if with_traceback else ""
         if isinstance(error, RemoteError):
             first = error.message.removeprefix(f"{error.type}: ")  # passed on from agent to agent, the type is not named again
             return cls(kind="RemoteError", type=error.type or "", message=first, traceback=error.traceback or "")
         if isinstance(error, ActorError):
             details = {name: value for name in error.details if (value := getattr(error, name)) is not None}
             return cls(
-                kind=type(error).__name__, type=type(error).__name__, message=error.message, traceback=text, details=details
+                kind=type(error).__name__,
+                type=type(error).__name__,
+                message=_sayable(error.message),
+                traceback=text,
+                details=details,
             )
-        return cls(kind="RemoteError", type=type(error).__qualname__, message=str(error), traceback=text)
+        return cls(kind="RemoteError", type=type(error).__qualname__, message=_sayable(str(error)), traceback=text)
 
     @property
     def line(self) -> str:
@@ -127,6 +131,11 @@ class Failure(Struct, frozen=True, kw_only=True, omit_defaults=True):
             text = f"{self.type}: {self.message}" if self.type else self.message
             return RemoteError(text, type=self.type, traceback=self.traceback)
         return cls(self.message, **{name: self.details[name] for name in cls.details if name in self.details})
+
+
+def _sayable(text: str) -> str:
+    """The text without lone surrogates, which come with names of files and cannot be encoded."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def type_id(cls: type) -> str:

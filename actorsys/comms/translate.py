@@ -76,6 +76,7 @@ def letter(read: Envelope, kind: Kind, reply: str, to: str, *, run: str, now: in
         "in_reply_to": read.in_reply_to,
         "arrived": now,
     }
+    encode(made.headers)  # raises BadMessage: JSON has numbers that no frame can carry
     return made
 
 

@@ -58,6 +58,7 @@ class Journal:
         self._path = path
         self._on_written = on_written
         self._entries: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
+        self._is_closing = False
         self._db = self._open()
         self.id, self.epoch = self._begin_life()
         self._thread = threading.Thread(target=self._run, name="actorsys journal", daemon=True)
@@ -99,7 +100,8 @@ class Journal:
         self._entries.put(entry)
 
     def close(self) -> None:
-        """Write what is queued, then close."""
+        """Write what is queued, if it can be written, then close."""
+        self._is_closing = True
         self._entries.put(None)
         self._thread.join()
         self._db.close()
@@ -166,7 +168,13 @@ class Journal:
             try:
                 self._write(batch)
                 break
-            except sqlite3.Error as error:
+            except (sqlite3.Error, OverflowError) as error:
+                if self._is_closing:
+                    count = sum(len(entry.added) for entry in batch)
+                    log.error(
+                        "the mail journal cannot be written (%s): %d messages that wait for it are lost, unaccepted", error, count
+                    )
+                    return
                 if not told:
                     log.error("the mail journal cannot be written (%s); mail for mailboxes on disk waits until it can", error)
                     told = True

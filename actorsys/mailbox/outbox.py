@@ -12,13 +12,14 @@ from typing import Any, Literal, Protocol
 from msgspec import Struct
 
 from ..clock import now_ns
-from ..errors import AskTimeout, BadMessage, MailboxFull, UnknownAgent
+from ..errors import ActorError, AskTimeout, BadMessage, MailboxFull, UnknownAgent
 from ..messages import Failure, Request, reply_type, type_id
 from ..spec import MAX_PAYLOAD
 from ..units import SECOND_NS, format_bytes, format_seconds
 from .codec import decode, decoder, encode
 from .letter import ASK, DEFAULT_PRIORITY, FAIL_WHEN_DOWN, FAILURE, PRIORITIES, TELL, Forget, Full, Letter, Room, UpNote
 
+MAX_TIMEOUT = 1e8  # seconds, three years: longer waits end then, and a deadline stays a 64-bit number of nanoseconds
 ROOM_TIMEOUT = 30.0  # seconds that a tell waits for room before it gives up
 
 RECHECK = 10.0  # seconds for which a name that lives on this node is taken to live there
@@ -139,6 +140,8 @@ class Outbox(ABC):
         await self.custody()
 
     async def tell_raw(self, to: str, kind: str, payload: bytes, *, priority: int, flags: int) -> None:
+        if priority not in PRIORITIES:
+            raise BadMessage(f"priority {priority!r}; it goes from 1 (urgent) to 5", field="priority")
         if self.far is not None and not await self.is_here(to):
             await self.far.tell(to, kind, self.fit(payload), priority=priority, flags=flags, trace=self.trace())
             return
@@ -167,6 +170,9 @@ class Outbox(ABC):
     ) -> Any:
         if priority not in PRIORITIES:
             raise BadMessage(f"priority {priority!r}; it goes from 1 (urgent) to 5", field="priority")
+        if not timeout >= 0:
+            raise BadMessage(f"timeout {timeout!r}; it is a number of seconds", field="timeout")
+        timeout = min(timeout, MAX_TIMEOUT)
         self.fit(payload)
         deadline = now_ns() + int(timeout * SECOND_NS)
         if self.far is not None and to not in self._here and not await self.is_here(to):
@@ -230,6 +236,12 @@ class Outbox(ABC):
             answer.set_result(decode_reply(letter.payload))
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the reply belongs to who asked for it
             answer.set_exception(BadMessage(f"the reply is not of the type that the request names: {error}"))
+
+    def give_up(self, error: ActorError) -> None:
+        """No answer will come any more: end all that wait for one."""
+        for answer, _ in self._asks.values():
+            if not answer.done():
+                answer.set_exception(error)
 
     def noted(self, note: Full | Room) -> None:
         """A mailbox that we feed has filled up, or has room again."""

@@ -250,7 +250,8 @@ class _Life:
         runtime.sending.hurry()
         await runtime.quiesce(timeout / 2)
         try:
-            await agent.on_stop(reason)
+            async with asyncio.timeout(timeout):
+                await agent.on_stop(reason)
             await runtime.state.commit()
         except Exception as error:  # noqa: BLE001 - it is the user's code, and its traceback goes to `why`
             return Crashed(Failure.of(error))

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ..bus.nats import NatsBus
 
 FLUSH_ACKS = 64  # acknowledge at least every so many letters, so that the next ones are on their way meanwhile
+CANCEL_SECONDS = 1.0  # that a cancelled handler gets to clean up
 TURN_SECONDS = 0.005  # handlers that never wait still let the loop turn this often
 
 
@@ -91,6 +92,7 @@ class Runtime(Outbox):
         await self.sending.custody(current.get())
 
     async def command(self, do: str, arguments: dict[str, Any]) -> Any:
+        encode(arguments)  # raises BadMessage here; in the frame it would cost everything else that leaves with it
         number, answer = self.expect()
         self.note(Command(number, do, arguments))
         return await answer
@@ -180,7 +182,7 @@ class Runtime(Outbox):
             await asyncio.wait(self._workers, timeout=timeout)
             for worker in self._workers:
                 worker.cancel()
-            await asyncio.gather(*self._workers, return_exceptions=True)
+            await asyncio.wait(self._workers, timeout=CANCEL_SECONDS)  # one that swallows its cancellation ends with the process
 
     async def _work(self) -> None:
         worker = asyncio.current_task()

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from msgspec import Struct, to_builtins
+from msgspec import Meta, Struct, to_builtins
 
 from ..clock import now_ns
 from ..errors import ActorError, AskTimeout, BadMessage
 from ..mailbox.codec import convert, decode, decoder, encode
 from ..mailbox.dead_letters import DeadLetter
 from ..mailbox.letter import DEFAULT_PRIORITY, LENIENT, Show
-from ..mailbox.outbox import Kind
+from ..mailbox.outbox import MAX_TIMEOUT, Kind
 from ..mailbox.traffic import Retry
 from ..memory import base as memory
 from ..memory.step_rows import listing, split
@@ -38,8 +38,8 @@ class Send(Struct, frozen=True, forbid_unknown_fields=True):
     type: str | None = None
     payload: Any = None
     lenient: bool = False
-    timeout: float = 30.0
-    priority: int = DEFAULT_PRIORITY
+    timeout: Annotated[float, Meta(ge=0, le=MAX_TIMEOUT)] = 30.0
+    priority: Annotated[int, Meta(ge=1, le=5)] = DEFAULT_PRIORITY
 
 
 class Spawn(Struct, frozen=True, forbid_unknown_fields=True):

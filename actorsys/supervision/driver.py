@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from ..clock import now_ns
-from ..errors import ActorError, BadMessage, StartFailed
+from ..errors import ActorError, BadMessage
 from ..mailbox.letter import Bus, Crashed, Frame, Ready, Snapshot, Stop, Stopped, Timing, Watch  # fmt: skip
 from ..mailbox.pipe import Pipe
 from ..mailbox.traffic import Blamed, Close, Gone, Open, Reopen, Respec, Up
@@ -78,6 +78,8 @@ class Driver:
 
     def _add(self, spec: AgentSpec, index: int, *, dynamic: bool) -> str:
         name = replica(spec.name, index)
+        if name in self.members:
+            raise ActorError(f"{name} is there already")
         shown = spec.name if spec.replicas == 1 else name
         self.members[name] = Member(name, shown, spec)
         self.mail.handle(Open(name, spec.mailbox, (spec.name, name), shown, *self.mail.restored(name, spec.mailbox)))
@@ -215,11 +217,18 @@ class Driver:
                 type=spec.type,
             )
             process = await self.launcher.launch(order)
-        except (StartFailed, OSError, TypeError) as error:  # TypeError: arguments that no process could be told
+        except Exception as error:  # noqa: BLE001 - whatever it is, the core must hear that there is no process
             member.ended(None, Failure.of(error, with_traceback=False))
             self.tell_core(machine.LaunchFailed(member.name, incarnation))
             return
-        self._attach(member, process)
+        try:
+            self._attach(member, process)
+        except OSError as error:  # no descriptor left for its output or its pipe
+            process.kill()
+            await process.exited
+            process.close()
+            member.ended(None, Failure.of(error, with_traceback=False))
+            self.tell_core(machine.LaunchFailed(member.name, incarnation))
 
     def _attach(self, member: Member, process: Process) -> None:
         assert process.connection is not None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..clock import now_ns
+from ..errors import AgentDown
 from ..mailbox.codec import encode
 from ..mailbox.dead_letters import DeadLetter
 from ..mailbox.durable import Store
@@ -167,6 +168,7 @@ class Mail:
         self.journal.write(Entry(store.number, added, store.removed, store.charged, store.taken))
 
     async def close(self) -> None:
+        self.outbox.give_up(AgentDown("the supervisor has stopped; no answer will come.", reason="shutdown", may_have_run=True))
         if self.journal is not None:
             await asyncio.to_thread(self.journal.close)
         for task in self._tasks:
@@ -197,7 +199,10 @@ class Mail:
         for to, frame in waiting.items():
             pipe = self.pipes.get(to)
             if pipe is not None:  # an agent that is gone gets its letters again from custody
-                pipe.send(frame)
+                try:
+                    pipe.send(frame)
+                except Exception:  # whatever one frame holds must not cost the others theirs
+                    log.exception("a frame for %s cannot be sent", to)
 
 
 def _report(dead: DeadLetter) -> None:

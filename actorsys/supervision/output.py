@@ -73,7 +73,7 @@ class Output:
             try:
                 record = json.loads(text[1:])
                 level, text, is_raw = int(record["level"]), str(record["text"]), False
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
                 pass  # an agent may print such a line itself: show it as it is
         self.lines.extend(text.splitlines() or [""])
         log.log(level, "%s", text, extra={"agent": self._name, "raw": is_raw})

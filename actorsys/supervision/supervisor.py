@@ -28,6 +28,7 @@ from ..mailbox import ref as refs
 from ..mailbox.ref import Ref
 from ..memory.base import BUILT_IN
 from ..messages import class_path
+from ..names import token
 from ..process.launcher import Launcher
 from ..process.loading import is_loading
 from ..spec import AgentSpec, Assignment, NatsSpec
@@ -206,15 +207,22 @@ class Supervisor:
         self._check_running()
         table = {**options, "type": agent if isinstance(agent, str) else class_path(agent)}
         spec = agent_spec(name, table)
-        if self.mail.switchboard.knows(name):
-            raise ConfigError(f"{name}: an agent of that name exists already; names are unique on a node", where=name)
+        self._check_free(name)
         errors = await self.launcher.load([spec.type])
         if text := errors[spec.type]:
             last = text.strip().splitlines()[-1]
             raise StartFailed(f"{name}: {spec.type} cannot be loaded: {last}", traceback=text)
+        self._check_free(name)  # again: somebody else may have taken it meanwhile
         for child in self.driver.add(spec, dynamic=True):
             await self._wait_up(child)
         return self.agent(name)
+
+    def _check_free(self, name: str) -> None:
+        """Raises ConfigError for a name, or a NATS token, that an agent of this node has."""
+        for member in self.driver.members.values():
+            if token(member.spec.name) == token(name):
+                what = "of that name" if member.spec.name == name else f"with the same NATS token ({member.spec.name})"
+                raise ConfigError(f"{name}: an agent {what} exists already; names are unique on a node", where=name)
 
     async def scale(self, name: str, replicas: int) -> None:
         """Run that many processes of an agent; return when the new ones are ready, or the surplus is gone.

@@ -22,7 +22,7 @@ class Introduce(Event):
     others: list[Ref]
 
 
-DEEP = b"\x91" * 5000 + b"\xc0"
+DEEP = b"\x91" * 100_000 + b"\xc0"  # beyond the limits of all supported versions
 
 texts = st.text(max_size=20)
 letters = st.builds(
