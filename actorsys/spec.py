@@ -3,6 +3,7 @@
 The field names are the keys of agents.toml; `config.schema` reads them from text, these Structs hold the result.
 """
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from msgspec import Struct, field
@@ -73,8 +74,40 @@ class AgentSpec(Spec, frozen=True):
 
 
 class NatsSpec(Spec, frozen=True):
+    """How to reach NATS, or whether to start a server. What follows `websocket` counts for an external server only.
+
+    It may hold secrets, so its repr is short. `bus.nats_options` has the same names.
+    """
+
     mode: NatsMode = "auto"
     url: str = ""
+    websocket: bool = False  # whether the embedded server listens for websockets, too
+    token: str = ""
+    user: str = ""
+    password: str = ""
+    nkey_seed: str = ""
+    creds: str = ""
+    creds_file: str = ""
+    tls_ca: str = ""
+    tls_cert: str = ""
+    tls_key: str = ""
+    tls_hostname: str = ""
+    connect_timeout: Seconds = Seconds(2)
+    ping_interval: Seconds = Seconds(10)
+    ping_timeout: Seconds = Seconds(20)
+    outbox_bytes: Bytes = Bytes(2 * 2**20)
+
+    def __repr__(self) -> str:
+        return f"NatsSpec(mode={self.mode!r})"
+
+
+def nats_url(environ: Mapping[str, str]) -> str:
+    """The server that the environment names: NATS_URL, else NATS_WEBSOCKET_URL, or nothing.
+
+    >>> nats_url({"NATS_URL": "", "NATS_WEBSOCKET_URL": "wss://nats.example.org"})
+    'wss://nats.example.org'
+    """
+    return environ.get("NATS_URL", "").strip() or environ.get("NATS_WEBSOCKET_URL", "").strip()
 
 
 class LlmSpec(Spec, frozen=True):
@@ -134,3 +167,6 @@ class Assignment(Struct, frozen=True, kw_only=True):
     log_level: str = "INFO"
     stop_timeout: float = 5.0
     max_payload: int = MAX_PAYLOAD
+
+    def __repr__(self) -> str:  # `nats` and `args` may hold secrets
+        return f"Assignment({self.name!r}, incarnation={self.incarnation})"

@@ -31,19 +31,21 @@ class Incoming(Struct, frozen=True):
     headers: Mapping[str, str] | None = None
 
 
-Handler: TypeAlias = Callable[[Incoming], Awaitable[object]]
+# Called as soon as it is a message's turn; when it returns None instead of something to wait for, the message is handled.
+Handler: TypeAlias = Callable[[Incoming], Awaitable[object] | None]
 
 
 class BusStats(Struct, frozen=True, kw_only=True):
-    """Counters since start; all of them only grow, but for `buffered` and `subscriptions`."""
+    """Counters since start; all of them only grow, but for `buffered`, `subscriptions` and `refused`."""
 
     connects: int = 0
     disconnects: int = 0
+    moves: int = 0  # connections left in good order for a new one: the server was about to stop, or credentials were renewed
     in_messages: int = 0
     in_bytes: int = 0
     out_messages: int = 0
     out_bytes: int = 0
-    dropped: int = 0  # arrived where a subscription was full
+    dropped: int = 0  # arrived where a subscription was full, or could not be read
     unsent: int = 0  # published without a connection, and never sent: closed first, or too large for the new server
     unconfirmed: int = 0  # sent on connections that broke before the server confirmed: an upper bound of what is lost
     handler_errors: int = 0
@@ -51,6 +53,7 @@ class BusStats(Struct, frozen=True, kw_only=True):
     errors: int = 0  # of the connection, permission errors included
     buffered: int = 0  # waiting for a connection
     subscriptions: int = 0
+    refused: int = 0  # of the subscriptions, those that the server does not permit: they hear nothing
     last_error: str = ""
 
 

@@ -36,7 +36,7 @@ class Often:
 class Counters:
     def __init__(self, name: str) -> None:
         self.name = name
-        self.connects = self.disconnects = 0
+        self.connects = self.disconnects = self.moves = 0
         self.in_messages = self.in_bytes = self.out_messages = self.out_bytes = 0
         self.dropped = self.unsent = self.unconfirmed = 0
         self.handler_errors = self.permission_errors = self.errors = 0
@@ -54,10 +54,13 @@ class Counters:
         self.dropped += 1
         self.warn(f"slow {subject}", "a message on %s was dropped: its handler does not keep up", subject)
 
+    def given_back(self, subject: str) -> None:
+        log.info("%s: the server permits to subscribe on %s again", self.name, subject)
+
     def handler_failed(self, subject: str, error: BaseException) -> None:
         self.handler_errors += 1
         self.warn(f"handler {subject}", "the handler of %s failed", subject, error=error)
 
-    def snapshot(self, *, buffered: int, subscriptions: int) -> BusStats:
+    def snapshot(self, *, buffered: int, subscriptions: int, refused: int = 0) -> BusStats:
         known = {name: getattr(self, name) for name in BusStats.__struct_fields__ if hasattr(self, name)}
-        return BusStats(**known, buffered=buffered, subscriptions=subscriptions)
+        return BusStats(**known, buffered=buffered, subscriptions=subscriptions, refused=refused)

@@ -21,6 +21,7 @@ MAX_DEPTH = 64
 
 MessageType = Literal["request", "response", "handoff", "announcement", "heartbeat", "message", "broadcast", "error"]
 AgentName = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}(/[0-9]{1,9})?\Z")]
+Id = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")]
 Priority = Annotated[int, Meta(ge=1, le=5)]
 
 
@@ -31,16 +32,18 @@ class Stamp(Struct, frozen=True):
     timestamp: datetime  # with a time zone; UTC on the wire
 
 
-class Envelope(Struct, frozen=True, kw_only=True):
+class Envelope(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The rules are those of one that is spelt as we spell it; any other is read as a `_Wire`."""
+
     message_type: MessageType
-    from_agent: str
-    to_agent: str | None  # null: everyone, or whoever listens on the subject
+    from_agent: AgentName
+    to_agent: AgentName | None  # null: everyone, or whoever listens on the subject
     content: Any  # any JSON value; a typed message is {"type": "Add", "n": 2}
     metadata: dict[str, Any]
-    timestamp: datetime
-    message_id: str
-    in_reply_to: str | None
-    priority: int  # 1 (urgent) to 5
+    timestamp: Annotated[datetime, Meta(tz=True)]
+    message_id: Id
+    in_reply_to: Id | None
+    priority: Priority  # 1 (urgent) to 5
 
 
 class Origin(Struct, frozen=True):
@@ -64,6 +67,7 @@ class _Wire(Struct):
 
 FIELDS = frozenset(_Wire.__struct_fields__)
 _encoder = msgspec.json.Encoder()
+_read = msgspec.json.Decoder(Envelope).decode
 _FIELD_IN_TEXT = re.compile(r"`\$\.([a-z_]+)|field `([a-z_]+)`")
 
 
@@ -72,7 +76,14 @@ def decode(data: bytes, *, limit: int) -> Envelope:
 
     Raises BadMessage, and nothing else, for everything that is not one; size and depth are checked before decoding.
     """
-    fields = _decode_object(data, limit)
+    _check(data, limit)
+    try:
+        read = _read(data)
+        if read.timestamp.tzinfo is UTC:
+            return read
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        pass  # a field more, a UUID in capitals, or something wrong: what it is, the long way says
+    fields = _decode_object(data)
     unknown = {name: fields.pop(name) for name in fields.keys() - FIELDS}
     try:
         wire = msgspec.convert(fields, _Wire)
@@ -97,7 +108,8 @@ def decode(data: bytes, *, limit: int) -> Envelope:
 def origin(data: bytes, *, limit: int) -> Origin:
     """Who sent bytes that `decode` refused, and under which id, as far as can be told; never raises."""
     try:
-        fields = _decode_object(data, limit)
+        _check(data, limit)
+        fields = _decode_object(data)
     except BadMessage:
         return Origin()
 
@@ -118,11 +130,14 @@ def encode(envelope: Envelope) -> bytes:
         raise BadMessage(f"the content cannot be written as JSON: {error}.", field="content") from error
 
 
-def _decode_object(data: bytes, limit: int) -> dict[str, Any]:
+def _check(data: bytes, limit: int) -> None:
     if len(data) > limit:
         raise BadMessage(f"the envelope has {len(data)} bytes, more than the {limit} allowed.", field="envelope")
     if is_deeper_than(MAX_DEPTH, data):
         raise BadMessage(f"the envelope is nested deeper than {MAX_DEPTH}, or its brackets do not match.", field="envelope")
+
+
+def _decode_object(data: bytes) -> dict[str, Any]:
     try:
         fields = msgspec.json.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -178,8 +193,17 @@ def request(
 
 def response(to: Envelope, content: Any, stamp: Stamp, *, sender: str, metadata: dict[str, Any] | None = None) -> Envelope:
     """The answer to an envelope, at its priority."""
-    known = {"metadata": metadata, "in_reply_to": to.message_id, "priority": to.priority}
-    return _new("response", sender, to.from_agent, content, stamp, **known)
+    return Envelope(
+        message_type="response",
+        from_agent=sender,
+        to_agent=to.from_agent,
+        content=content,
+        metadata=metadata or {},
+        timestamp=stamp.timestamp,
+        message_id=stamp.message_id,
+        in_reply_to=to.message_id,
+        priority=to.priority,
+    )
 
 
 def error(to: Envelope | Origin | None, failure: Failure, stamp: Stamp, *, sender: str) -> Envelope:

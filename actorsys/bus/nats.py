@@ -7,7 +7,10 @@ connection is gone, whatever the reason. Subscriptions, open requests and the ou
     server absent or lost           try again for ever: 0.1 s doubling to `reconnect_max`, with jitter
     silent (half-open)              no PONG within `ping_timeout`: the client is discarded, then as above
     login refused                   the same, slower (1 s to `refused_max`), and `reason` says so
-    permission refused              counted, logged once; a subscribe or request it belongs to fails with ConfigError
+    permission refused              counted, logged once; a subscribe or request it belongs to fails with ConfigError; one that was
+                                    taken away from a subscription is asked for again with each ping
+    message that cannot be read     dropped and counted; the next one is read
+    lame duck, renewed credentials  what the server has for us is taken first, what we publish waits: a move in good order
     server closes us with an error  the same as lost; a connection that does not last 5 s does not reset the backoff
 """
 
@@ -52,7 +55,17 @@ class NatsBus:
         self._subscriptions = Inbounds()
         self._attachments = Attachments(self._subscriptions, self._counters, self._options)
         self._is_adopting = False
-        self._link = Link(self._options, self._counters, name=name, inbox_prefix=inbox_prefix, adopt=self._adopt, deny=self._deny)
+        self._is_inbox_refused = False
+        self._link = Link(
+            self._options,
+            self._counters,
+            name=name,
+            inbox_prefix=inbox_prefix,
+            adopt=self._adopt,
+            retire=self._attachments.retire,
+            deny=self._deny,
+            ask_again=self._ask_again,
+        )
 
     async def start(self) -> None:
         self._link.start()
@@ -98,7 +111,8 @@ class NatsBus:
         await self._link.wait_connected(timeout)
 
     def stats(self) -> BusStats:
-        return self._counters.snapshot(buffered=len(self._outbox), subscriptions=len(self._subscriptions))
+        refused = sum(bool(inbound.refused) for inbound in self._subscriptions) + self._is_inbox_refused
+        return self._counters.snapshot(buffered=len(self._outbox), subscriptions=len(self._subscriptions), refused=refused)
 
     async def publish(
         self, subject: str, payload: bytes, *, reply: str | None = None, headers: Mapping[str, str] | None = None
@@ -134,16 +148,19 @@ class NatsBus:
         timeout: float,
         *,
         headers: Mapping[str, str] | None = None,
-        again: Callable[[], bool] | None = None,
+        again: Callable[[], bool | None] | None = None,
     ) -> Incoming:
-        """As `Bus.request`; while `again` says so it is sent again after 0.25 s, then each 0.5 s, for who tells repetitions apart."""
+        """As `Bus.request`; sent again after 0.25 s, then each 0.5 s, for who tells repetitions apart, whenever `again` says so.
+
+        When it says None it is not asked any more.
+        """
         check_subject(subject)
         checked = check_headers(headers) if headers else None
         check_size(payload, checked, self._link.max_payload)
         reply, answer = self._asks.open(subject)
         try:
             async with asyncio.timeout(timeout):
-                if self._is_adopting:  # a handler of a fresh connection asks: a matter of milliseconds
+                if self._is_adopting or self._link.is_moving:  # a matter of milliseconds
                     await self._link.wait_connected(timeout)
                 client = self._link.client
                 if client is None or not client.is_connected:
@@ -154,9 +171,9 @@ class NatsBus:
                 wait = AGAIN
                 while again is not None:
                     await asyncio.wait((answer,), timeout=wait)
-                    if answer.done() or not again():
+                    if answer.done() or (is_due := again()) is None:
                         break
-                    if self._link.client is not None and self._link.client.is_connected:
+                    if is_due and self._link.client is not None and self._link.client.is_connected:
                         await self._send(self._link.client, subject, payload, reply, checked)
                     wait = min(2 * wait, AGAIN_MAX)
                 return await answer
@@ -242,6 +259,7 @@ class NatsBus:
     async def _adopt(self, client: "Connection") -> None:
         """Make a new connection usable: our inbox, the subscriptions, then what waited, in order."""
         self._attachments.clear()
+        self._is_inbox_refused = False
         self._is_adopting = True
         try:
             await client.listen(self._asks.inbox, "", self._asks.deliver)
@@ -267,6 +285,13 @@ class NatsBus:
             await self._send(client, letter.subject, letter.payload, letter.reply, letter.headers)
         self._outbox.drop_first()
 
+    async def _ask_again(self, client: "Connection") -> None:
+        """Ask once more for what the server does not permit."""
+        if self._is_inbox_refused:
+            self._is_inbox_refused = False
+            await client.listen(self._asks.inbox, "", self._asks.deliver)
+        await self._attachments.ask_again(client)
+
     def _deny(self, kind: str, subject: str) -> None:
         """The server refused a subject, spelt in lower case."""
         text = f"NATS does not permit these credentials to {'publish' if kind == 'publish' else 'subscribe'} on {subject!r}."
@@ -277,4 +302,5 @@ class NatsBus:
             if inbound.subject.lower() == subject:
                 inbound.refused = text
         if subject == self._asks.inbox.lower():
+            self._is_inbox_refused = True
             self._counters.warn("inbox", "requests cannot be answered: no permission to subscribe to %s", self._asks.inbox)

@@ -43,6 +43,24 @@ class Attachments:
         else:  # ended meanwhile
             await subscription.unsubscribe()
 
+    async def ask_again(self, client: "Connection") -> None:
+        """Tell the server once more of those it refused: it may permit them by now."""
+        refused = [inbound for inbound in self._inbounds if inbound.refused]
+        for inbound in refused:
+            if (known := self._known.pop(inbound, None)) is not None:
+                await known.unsubscribe()  # the server may know the one of two that differ in their queues
+            if inbound in self._inbounds:
+                await self.add(client, inbound)
+        if refused:
+            await client.ping(self._options.ping_timeout)
+        for inbound in refused:
+            if not inbound.refused:
+                self._counters.given_back(inbound.subject)
+
+    async def retire(self) -> None:
+        """Let this connection deliver no more; when this returns, all that the server had sent is here."""
+        await asyncio.gather(*(subscription.drain() for subscription in self._known.values()))  # type: ignore[no-untyped-call]
+
     async def leave(self, inbound: Inbound) -> None:
         """End one; when this returns, all that the server had sent for it is here."""
         self._inbounds.leave(inbound)

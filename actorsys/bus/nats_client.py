@@ -33,21 +33,49 @@ class Sink:
     """
 
     def __init__(self, deliver: Callable[[Incoming], None]) -> None:
-        self._deliver = deliver
+        self.deliver = deliver
 
     def cancelled(self) -> bool:
         return False
 
     def set_result(self, msg: Msg) -> None:
-        self._deliver(Incoming(msg.subject, msg.data, msg.reply, cast("Mapping[str, str] | None", msg.headers)))
+        self.deliver(Incoming(msg.subject, msg.data, msg.reply, cast("Mapping[str, str] | None", msg.headers)))
 
 
 class Connection(Client):
-    """nats-py's client with two repairs: a PING keeps its place in the line, and a PONG nobody waits for harms nobody."""
+    """nats-py's client with four repairs: a PING keeps its place in the line, a PONG nobody waits for harms nobody, nor does a
+    message that cannot be read, and a loss is told before anything is waited for.
 
-    def __init__(self) -> None:
+    And with shorter ways for the two things that happen all the time: a message comes, and a message goes.
+    """
+
+    def __init__(self, on_lost: Callable[[], None], on_unreadable: Callable[[str, Exception], None]) -> None:
         super().__init__()
+        self._on_lost = on_lost
+        self._on_unreadable = on_unreadable
         self._pongs: list[asyncio.Future[bool]] = []
+        self._is_due = False  # `_write` is about to be called
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: Any) -> None:
+        # An error ends the task that reads the socket, and servers pass on what is not UTF-8 and headers that are none.
+        try:
+            subscription = self._subs.get(sid)
+            sink: object = None if subscription is None else subscription._future
+            if not isinstance(sink, Sink) or headers:
+                await super()._process_msg(sid, subject, reply, data, headers)
+                return
+            self.stats["in_msgs"] += 1
+            self.stats["in_bytes"] += len(data)
+            sink.deliver(Incoming(subject.decode(), data, reply.decode()))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next message is read
+            self._on_unreadable(subject.decode(errors="backslashreplace"), error)
+
+    async def _read_loop(self) -> None:
+        # The original may end for an error, or for nothing, and leave a socket open that nobody reads.
+        try:
+            await super()._read_loop()
+        finally:
+            self.lose()
 
     async def _send_ping(self, future: "asyncio.Future[bool] | None" = None) -> None:
         # The original writes to the socket at once, ahead of what was published before it, so that its flush confirms too much.
@@ -62,6 +90,12 @@ class Connection(Client):
             if not future.done():
                 future.set_result(True)
 
+    async def _process_op_err(self, e: Exception) -> None:
+        # The original writes what is pending and waits for the socket to close, first; uvloop raises at the one, the other can last.
+        self._pending, self._pending_data_size = [], 0
+        self.lose()
+        await super()._process_op_err(e)
+
     async def send(self, subject: str, payload: bytes, reply: str, headers: dict[str, str] | None) -> None:
         """Publish what has been checked already; only a full buffer makes it wait."""
         if headers:
@@ -74,11 +108,26 @@ class Connection(Client):
         self._pending_data_size += len(command)
         if self._pending_data_size > _PENDING_BYTES:
             await self._flush_pending(force_flush=True)
-        elif self._flush_queue is not None and self._flush_queue.empty():
-            await self._flush_pending()
+        elif not self._is_due:
+            self._is_due = True
+            asyncio.get_running_loop().call_soon(self._write)
+
+    def _write(self) -> None:
+        """Write what was sent in this turn of the loop; where the socket is slow, leave it to nats-py's own task, which waits."""
+        self._is_due = False
+        if self._unwritten == 0:
+            self.hurry()
+        elif self._pending_data_size and self._flush_queue is not None and self._flush_queue.empty():
+            self._flush_queue.put_nowait(asyncio.get_running_loop().create_future())
+
+    @property
+    def _unwritten(self) -> int | None:
+        """Bytes that the socket did not take yet; None where that cannot be told."""
+        writer = getattr(self._transport, "_io_writer", None)
+        return None if writer is None else writer.transport.get_write_buffer_size()
 
     def hurry(self) -> None:
-        """Write what was sent now, instead of when nats-py's own task gets its turn: 30 us that somebody would wait."""
+        """Write what was sent now, instead of when the loop turns: 30 us that somebody would wait."""
         transport = self._transport
         if self._pending_data_size and self.is_connected and transport is not None and not isinstance(transport, WebSocket):
             pending, self._pending, self._pending_data_size = self._pending, [], 0
@@ -93,7 +142,9 @@ class Connection(Client):
             written = asyncio.get_running_loop().create_future()
             await self._flush_queue.put(written)
             await written
-        await asyncio.sleep(0)  # uvloop writes at the end of the turn
+        # Some versions of uvloop write at the end of the turn. And without it an agent would handle all its mail in one turn: its
+        # acknowledgements would wait for each other, and a kill would find many messages outstanding instead of one.
+        await asyncio.sleep(0)
 
     async def ping(self, timeout: float) -> None:
         """Return when the server has handled all that was sent before; raise OSError if the connection is gone by then."""
@@ -109,6 +160,11 @@ class Connection(Client):
 
     async def listen(self, subject: str, queue: str, deliver: Callable[[Incoming], None]) -> Subscription:
         return await self.subscribe(subject, queue=queue, future=cast("asyncio.Future[Any]", Sink(deliver)))
+
+    def lose(self) -> None:
+        """The connection is gone: nobody waits any longer, and the link looks for another."""
+        self.give_up_pings()
+        self._on_lost()
 
     def give_up_pings(self) -> None:
         """End those who wait for a PONG that will not come."""
@@ -138,18 +194,19 @@ async def connect(
     on_error: Callable[[Exception], None],
     on_lost: Callable[[], None],
     on_lame_duck: Callable[[], None],
+    on_unreadable: Callable[[str, Exception], None],
 ) -> Connection:
     """Connect and log in, once. However this ends without a connection, nothing is left open.
 
     Raises ConfigError for files that cannot be read, nats.errors.Error, OSError or TimeoutError for the rest.
     """
-    client = Connection()
+    client = Connection(on_lost, on_unreadable)
 
     async def error_cb(error: Exception) -> None:
         on_error(error)
 
     async def closed_cb() -> None:
-        on_lost()
+        client.lose()
 
     async def lame_duck_cb() -> None:
         on_lame_duck()
@@ -179,6 +236,9 @@ async def connect(
                 lame_duck_mode_cb=lame_duck_cb,
                 **extra,
             )
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():  # nats-py swallowed it
+            raise asyncio.CancelledError
     except BaseException:
         await bury(client)
         raise

@@ -12,6 +12,7 @@ from ..errors import ActorError, Unreachable
 from ..units import SECOND_NS
 from .base import MAX_PAYLOAD, State
 from .counters import Counters, Often
+from .nats_creds import Term
 from .nats_options import NatsOptions, without_secret
 from .nats_pool import Pool
 
@@ -27,7 +28,9 @@ _PERMISSION = re.compile(r'permissions violation for (publish|subscription) to "
 
 
 class Link:
-    """`client` is the connection in use, or None; `adopt` makes a new one usable; `deny` hears of refused subjects."""
+    """`client` is the connection in use, or None; `adopt` makes a new one usable, `retire` takes what an old one still brings;
+    `deny` hears of refused subjects, and `ask_again` asks for them once more, before each ping.
+    """
 
     def __init__(
         self,
@@ -37,7 +40,9 @@ class Link:
         name: str,
         inbox_prefix: str,
         adopt: "Callable[[Connection], Awaitable[None]]",
+        retire: Callable[[], Awaitable[None]],
         deny: Callable[[str, str], None],
+        ask_again: "Callable[[Connection], Awaitable[None]]",
     ) -> None:
         self.client: Connection | None = None
         self.max_payload = MAX_PAYLOAD
@@ -49,7 +54,9 @@ class Link:
         self._name = name
         self._inbox_prefix = inbox_prefix
         self._adopt = adopt
+        self._retire = retire
         self._deny = deny
+        self._ask_again = ask_again
         self._pool = Pool(options.urls)
         self._confirmed = 0  # of `out_messages`: those that the server certainly has, or that are counted as lost
         self._connected = asyncio.Event()  # set also when the link ends, to wake who waits
@@ -57,7 +64,11 @@ class Link:
         self._task: asyncio.Task[None] | None = None
         self._burials: set[asyncio.Task[None]] = set()
         self._cause = ""
+        self._moving = ""  # why the connection is left for another while it still works
+        self._term = Term()
+        self._url = ""
         self._outage = Often(30.0)
+        self._expiring = Often(30.0)
         self._denied = Often(3600.0)
 
     @property
@@ -70,6 +81,11 @@ class Link:
         if is_new and self.on_state is not None:
             self.on_state(state)
 
+    @property
+    def is_moving(self) -> bool:
+        """Whether there is no connection only because one follows another."""
+        return self.client is None and bool(self._moving)
+
     def start(self) -> None:
         if self._task is None:
             self.state, self.reason = "connecting", "not connected yet"
@@ -78,9 +94,9 @@ class Link:
     async def close(self) -> None:
         self.state, self.reason = "off", "closed"
         self._connected.set()
-        if self._task is not None:
+        while self._task is not None and not self._task.done():
             self._task.cancel()
-            await asyncio.wait([self._task])
+            await asyncio.wait([self._task], timeout=0.1)  # nats-py swallows a cancellation here and there
         if self._burials:
             await asyncio.wait(self._burials)
 
@@ -112,10 +128,12 @@ class Link:
 
     async def _run(self) -> None:
         tries = 0
-        while True:
+        while self.state != "off":
             client, was_refused = await self._connect_any()
             if client is not None and await self._serve(client) >= STABLE:
                 tries = 0
+            if self._moving:
+                continue
             await asyncio.sleep(self._options.backoff(tries, was_refused=was_refused))
             tries += 1
 
@@ -134,6 +152,7 @@ class Link:
     async def _connect(self, url: str, tls_hostname: str) -> "Connection":
         from . import nats_client  # imports nats: 60 ms and 5 MiB that a process without NATS does not pay
 
+        self._term = Term.of(self._options.expires(), _now())
         client = await nats_client.connect(
             url,
             self._options,
@@ -142,8 +161,10 @@ class Link:
             tls_hostname=self._options.tls_hostname or tls_hostname,
             on_error=self._on_error,
             on_lost=self._lost.set,
-            on_lame_duck=lambda: log.info("%s: the NATS server is about to stop; another or a new one will do", self._name),
+            on_lame_duck=lambda: self._on_lame_duck(self._lost),
+            on_unreadable=self._on_unreadable,
         )
+        self._url = url
         self._pool.learn(url, nats_client.discovered(client))
         return client
 
@@ -155,21 +176,71 @@ class Link:
         try:
             await self._adopt(client)
             self._begin(client)
-            while client.is_connected and not lost.is_set():
+            while client.is_connected and not lost.is_set() and not self._moving:
                 try:
-                    async with asyncio.timeout(options.ping_interval):
+                    async with asyncio.timeout(self._term.wait(options.ping_interval, _now())):
                         await lost.wait()
                 except TimeoutError:
+                    await self._ask_again(client)
                     await self.ping(options.ping_timeout)
+                    self._renew()
+            if self._moving and client.is_connected:
+                await self._leave(client)
         except Exception as error:  # noqa: BLE001 - as above
-            self._cause = self._describe(error)
+            self._cause, self._moving = self._describe(error), ""
         finally:
             self._let_go(client)
         return (clock.now_ns() - began) / SECOND_NS
 
+    def _renew(self) -> None:
+        """Move if the credentials are about to expire and there are newer ones."""
+        now, term = _now(), self._term
+        if now < term.renew_at:
+            return
+        if (self._options.expires() or 0.0) > term.expires:
+            self._moving = "the credentials were renewed"
+        elif self._expiring.hold("") is not None:
+            log.warning("%s: the NATS credentials expire in %d s, and there are no newer ones", self._name, term.expires - now)
+
+    def _on_lame_duck(self, lost: asyncio.Event) -> None:
+        """The server will end its connections one by one. Where there is another, move now: early, but not all clients at once."""
+        self._learn()
+        has_other = len(self._pool) > 1
+        log.info("%s: the NATS server is about to stop; %s", self._name, "moving to another" if has_other else "it may come back")
+
+        def move() -> None:
+            if lost is self._lost and not lost.is_set():
+                self._moving = "the server is about to stop"
+                lost.set()
+
+        if has_other:
+            asyncio.get_running_loop().call_later(self._options.spread(), move)
+
+    async def _leave(self, client: "Connection") -> None:
+        """Let the server deliver what it has for us, and see that it has all of ours; what is published meanwhile waits."""
+        self.client = None
+        self._connected.clear()
+        self.state, self.reason = "connecting", self._moving
+        try:
+            async with asyncio.timeout(self._options.ping_timeout):
+                await self._retire()
+                await client.ping(self._options.ping_timeout)
+        except BaseException:
+            self.client = client  # lost, like any other
+            raise
+        self._counters.moves += 1
+        log.info("%s: %s: a new NATS connection is made", self._name, self._moving)
+
+    def _learn(self) -> None:
+        """Remember the other servers of the cluster, as the connection of this moment tells of them."""
+        if self.client is not None:
+            from .nats_client import discovered
+
+            self._pool.learn(self._url, discovered(self.client))
+
     def _begin(self, client: "Connection") -> None:
         self.client = client
-        self.state, self.reason = "connected", ""
+        self.state, self.reason, self._moving = "connected", "", ""
         self._counters.connects += 1
         self._connected.set()
         url = client.connected_url
@@ -178,6 +249,7 @@ class Link:
 
     def _let_go(self, client: "Connection") -> None:
         was_live = self.client is client
+        self._learn()
         self.client = None
         if self.state != "off":
             self.state = "connecting"
@@ -200,6 +272,7 @@ class Link:
 
     def _failed(self, url: str, error: Exception) -> bool:
         """Note a failed attempt; whether the server knows us not."""
+        self._moving = ""
         text = self._describe(error)
         if self._cause and type(error).__name__ == "NoServersError":
             text = self._cause
@@ -226,8 +299,16 @@ class Link:
             self._counters.errors += 1
             self._counters.last_error = text
 
+    def _on_unreadable(self, subject: str, error: Exception) -> None:
+        self._counters.dropped += 1
+        self._counters.warn("unreadable", "a message on %r was dropped, for it cannot be read: %s", subject, self._describe(error))
+
     def _describe(self, error: BaseException | None) -> str:
         if error is None:
             return ""
         text = error.message if isinstance(error, ActorError) else str(error)
         return self._options.redact(text.removeprefix("nats: ") or type(error).__name__)
+
+
+def _now() -> float:
+    return clock.wall_ns() / SECOND_NS

@@ -20,6 +20,8 @@ class ServerPlan(Struct, frozen=True, kw_only=True):
     websocket_port: int | None = None  # None: no websocket listener
     monitoring_port: int = -1
     max_payload: int = 2**20
+    authorization: str = ""  # who may log in, as nats-server configuration; empty: whoever has the token
+    jetstream: bool = True
     extra: str = ""  # more lines of nats-server configuration
 
     @property
@@ -64,7 +66,7 @@ def pinned(plan: ServerPlan, info: ServerInfo) -> ServerPlan:
     return structs.replace(
         plan,
         port=_port(info.urls, plan.port),
-        websocket_port=_port(info.websocket_urls, plan.websocket_port),
+        websocket_port=_port(info.websocket_urls, plan.websocket_port) if plan.websocket_port else None,
         monitoring_port=_port(info.monitoring_urls, plan.monitoring_port),
     )
 
@@ -81,10 +83,12 @@ def render(plan: ServerPlan) -> str:
         "logfile_size_limit: 8MB",
         "logfile_max_num: 2",
         f"max_payload: {plan.max_payload}",
-        f"authorization {{ token: {_quote(plan.token)} }}",
-        # Acknowledged means on the disk: the default syncs every 2 minutes, and power loss takes what came since.
-        f"jetstream {{ store_dir: {_quote(str(plan.folder / 'jetstream'))}, max_mem: 64MB, max_file: 1GB, sync_interval: always }}",
+        plan.authorization or f"authorization {{ token: {_quote(plan.token)} }}",
     ]
+    if plan.jetstream:
+        # Acknowledged means on the disk: the default syncs every 2 minutes, and power loss takes what came since.
+        store = _quote(str(plan.folder / "jetstream"))
+        lines.append(f"jetstream {{ store_dir: {store}, max_mem: 64MB, max_file: 1GB, sync_interval: always }}")
     if plan.websocket_port is not None:
         lines.append(f'websocket {{ listen: "127.0.0.1:{plan.websocket_port}", no_tls: true, same_origin: false }}')
     return "\n".join([*lines, plan.extra, ""])

@@ -19,6 +19,7 @@ import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 from secrets import token_urlsafe
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -60,9 +61,9 @@ def plan(
     websocket: bool = False,
     max_payload: int = 2**20,
     token: str | None = None,
-    extra: str = "",
+    **more: Any,
 ) -> ServerPlan:
-    """Prepare a folder (0700) and a config (0600) for a server.
+    """Prepare a folder (0700) and a config (0600) for a server; `more` are fields of the plan.
 
     Raises ConfigError if there is no nats-server or the folder cannot be written.
     """
@@ -77,13 +78,13 @@ def plan(
         port=port,
         websocket_port=-1 if websocket else None,
         max_payload=max_payload,
-        extra=extra,
+        **more,
     )
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         shutil.rmtree(made.ports_folder, ignore_errors=True)  # a server that was killed leaves its file behind
         made.ports_folder.mkdir(mode=0o700)
-        _write(made)
+        write(made)
     except OSError as error:
         raise ConfigError(f"the NATS server cannot use {folder}: {error}.", where="supervisor.state_dir") from None
     return made
@@ -121,11 +122,12 @@ async def wait_ready(plan: ServerPlan, timeout: float, is_alive: Callable[[], bo
     info = ServerInfo(
         urls=tuple(ports.nats), websocket_urls=tuple(ports.websocket), monitoring_urls=tuple(ports.monitoring), token=plan.token
     )
-    _write(pinned(plan, info))
+    write(pinned(plan, info))
     return info
 
 
-def _write(plan: ServerPlan) -> None:
+def write(plan: ServerPlan) -> None:
+    """Put a plan into its config; a running server takes it at its next start, or most of it at a SIGHUP."""
     draft = plan.config.with_suffix(".new")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with open(descriptor, "w") as file:

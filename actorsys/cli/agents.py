@@ -2,11 +2,13 @@
 
 import asyncio
 import os
+from pathlib import Path
 from typing import Any
 
 import click
 
 from ..errors import ConfigError, Unreachable
+from ..spec import nats_url
 from ..units import SECOND_NS, Seconds, format_seconds
 from .options import settings, shared
 from .output import note, print_json, print_table
@@ -17,7 +19,9 @@ QUIET = 0.3  # seconds without another answer: that was all
 
 
 @click.command()
-@click.option("--url", metavar="URL", help="NATS server; default: NATS_URL, else the one that the supervisor of FILE runs.")
+@click.option(
+    "--url", metavar="URL", help="NATS server; default: NATS_URL, NATS_WEBSOCKET_URL, or that of the supervisor of FILE."
+)
 @click.option("--wait", metavar="S", default="1s", show_default=True, help="How long to listen for answers and heartbeats.")
 @click.option("--capability", metavar="NAME", help="Only agents that can do this.")
 @shared()
@@ -43,16 +47,19 @@ def agents(url: str | None, wait: str, capability: str | None) -> None:
 
 def _options(url: str | None) -> Any:
     from ..bus.nats_options import NatsOptions
+    from ..config.load import load
     from .nats import credentials_file, embedded
 
     try:
-        if text := url or os.environ.get("NATS_URL"):
+        if text := url or nats_url(os.environ):
             return NatsOptions.parse(text)
+        if (file := Path(settings().file)).exists() and (spec := load(file).nats).url and spec.mode in ("auto", "external"):
+            return NatsOptions.of(spec).check()
         if (found := embedded()) is not None:
             return found.options()
     except ConfigError as error:
         raise click.UsageError(error.message) from None
-    text = f"no NATS server is known: no --url, no NATS_URL, and no supervisor that runs one ({credentials_file()})"
+    text = f"no NATS server is known: no --url, no NATS_URL, no url in [nats], and no supervisor that runs one ({credentials_file()})"
     raise Unreachable(f"{text}. Give one, as in `actorsys agents --url nats://HOST:4222`.")
 
 

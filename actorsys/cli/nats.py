@@ -21,6 +21,10 @@ class Where(Struct, frozen=True):
     monitoring_urls: tuple[str, ...] = ()
     token: str = ""
 
+    def with_token(self, urls: tuple[str, ...]) -> str:
+        """As NATS_URL and NATS_WEBSOCKET_URL take them."""
+        return ",".join(url.replace("://", f"://{self.token}@", 1) for url in urls)
+
     def options(self) -> NatsOptions:
         return NatsOptions(urls=self.urls, token=self.token).check()
 
@@ -45,7 +49,7 @@ def embedded() -> Where | None:
 
 
 @click.command()
-@click.option("--show-secrets", is_flag=True, help="Print the token, and a URL with it for NATS_URL.")
+@click.option("--show-secrets", is_flag=True, help="Print the token, and URLs with it for NATS_URL and NATS_WEBSOCKET_URL.")
 @shared()
 def nats(show_secrets: bool) -> None:
     """Say where the NATS server of the supervisor is: its URLs, its monitoring port, the file with its credentials."""
@@ -59,7 +63,8 @@ def nats(show_secrets: bool) -> None:
         "credentials_file": str(credentials_file()),
     }
     if show_secrets:
-        facts |= {"token": found.token, "nats_url": ",".join(url.replace("://", f"://{found.token}@", 1) for url in found.urls)}
+        facts |= {"token": found.token, "nats_url": found.with_token(found.urls)}
+        facts |= {"nats_websocket_url": found.with_token(found.websocket_urls)} if found.websocket_urls else {}
     wanted = settings()
     if wanted.output != "table":
         print_json(facts, lines=wanted.output == "jsonl")

@@ -11,7 +11,7 @@ from msgspec import structs
 
 from ..errors import ConfigError
 from ..spec import SupervisorSpec
-from . import dotenv
+from . import dotenv, nats
 from .expand import expand
 from .schema import Config, read
 
@@ -22,7 +22,7 @@ _TWICE = re.compile(r"Cannot declare \((.*?),?\) twice")
 def load(path: str | os.PathLike[str]) -> Config:
     """The configuration in the file at `path`.
 
-    The state directory in it becomes absolute, as seen from the file. The env file sets what the real environment leaves unset.
+    The state directory and the files of [nats] become absolute, as seen from the file. The env file sets what the real environment leaves unset.
 
     Raises ConfigError with one line for each problem, in the file and in its env file.
     """
@@ -46,6 +46,7 @@ def load(path: str | os.PathLike[str]) -> Config:
             environ={**added, **real},
             added=added,
             name=_name_of(folder),
+            probe=lambda values: nats.problems(values, folder),
         )
     except ConfigError as error:
         lines.append(error.message)
@@ -53,7 +54,9 @@ def load(path: str | os.PathLike[str]) -> Config:
         text = "\n".join(lines)
         raise ConfigError(text, where=text.partition("  ")[0])
     state_dir = str(folder / Path(config.supervisor.state_dir).expanduser())
-    return structs.replace(config, supervisor=structs.replace(config.supervisor, state_dir=state_dir))
+    files = nats.resolved(structs.asdict(config.nats), folder)
+    supervisor = structs.replace(config.supervisor, state_dir=state_dir)
+    return structs.replace(config, supervisor=supervisor, nats=structs.replace(config.nats, **files))
 
 
 def state_dir(path: str | os.PathLike[str]) -> Path:

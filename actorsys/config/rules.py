@@ -106,7 +106,12 @@ RULES: dict[type[Struct], dict[str, Rule]] = {
     },
     GroupSpec: {"max_restarts": at_least(0), "window": _more_than_nothing},
     LlmSpec: {"max_tokens": at_least(1), "timeout": _more_than_nothing},
-    NatsSpec: {"url": _nats_url},
+    NatsSpec: {
+        "url": _nats_url,
+        "connect_timeout": _more_than_nothing,
+        "ping_interval": _more_than_nothing,
+        "ping_timeout": _more_than_nothing,
+    },
     SupervisorSpec: {
         "name": name_rule,
         "max_restarts": at_least(0),

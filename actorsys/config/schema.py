@@ -3,14 +3,14 @@
 Nothing is read from disk or from the environment here; `load` does that. All problems are found, not only the first.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from msgspec import Struct
 
 from ..names import NAME_RULE, is_name, token
-from ..spec import AgentSpec, GroupSpec, LlmSpec, NatsSpec, SupervisorSpec
+from ..spec import AgentSpec, GroupSpec, LlmSpec, NatsSpec, SupervisorSpec, nats_url
 from .expand import expand
 from .fit import build, fit, merge
 from .locate import Key
@@ -18,11 +18,13 @@ from .problems import Problem, config_error, hint, shown
 
 TABLES = ("supervisor", "nats", "llm", "defaults", "agents", "groups")
 LLM_TWINS = {"LLM_PROVIDER": "provider", "LLM_MODEL": "model", "LLM_MAX_TOKENS": "max_tokens", "LLM_TIMEOUT_SECONDS": "timeout"}
+# Of [nats]: who we are for a server that is not ours.
+NATS_LOGIN = ("token", "user", "password", "nkey_seed", "creds", "creds_file", "tls_ca", "tls_cert", "tls_key", "tls_hostname")
 _MISSING_TYPE = 'missing; write the class as "module:Class"'
 
 
 class Config(Struct, frozen=True, kw_only=True):
-    """A whole agents.toml. `environ` is what its env_file adds to the environment of the agents."""
+    """A whole agents.toml. `environ` is what its env_file adds to the environment of the agents. Its repr shows no secrets."""
 
     supervisor: SupervisorSpec = SupervisorSpec()
     nats: NatsSpec = NatsSpec()
@@ -31,6 +33,9 @@ class Config(Struct, frozen=True, kw_only=True):
     groups: dict[str, GroupSpec] = {}
     path: str | None = None
     environ: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        return f"Config({self.path!r}, agents={list(self.agents)})"
 
 
 def agent_spec(name: str, table: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> AgentSpec:
@@ -67,11 +72,13 @@ def read(
     environ: Mapping[str, str] | None = None,
     added: Mapping[str, str] | None = None,
     name: str = "actorsys",
+    probe: Callable[[Mapping[str, Any]], Iterable[Problem]] = lambda nats: (),
 ) -> Config:
     """The whole configuration.
 
     `toml` is the text the tables come from and `file` its name in error lines; `environ` is what `${VAR}` sees and `added` the part
-    of it that the env_file brought; `name` is the supervisor's, when [supervisor] has none.
+    of it that the env_file brought; `name` is the supervisor's, when [supervisor] has none; `probe` finds what is wrong with the
+    values of [nats] on this machine.
 
     Raises ConfigError with one line for each problem, in the order of the file.
     """
@@ -80,10 +87,8 @@ def read(
     tables = expand(tables, environ, (), problems)
     problems.extend(Problem((key,), f"unknown table{hint(key, TABLES)}") for key in tables if key not in TABLES)
     supervisor = fit(tables.get("supervisor", {}), SupervisorSpec, ("supervisor",), problems)
-    nats = fit(tables.get("nats", {}), NatsSpec, ("nats",), problems)
-    url = nats.setdefault("url", environ.get("NATS_URL", ""))
-    if nats.get("mode") == "external" and not url:
-        problems.append(Problem(("nats", "mode"), '"external" needs a url, or NATS_URL in the environment'))
+    nats = nats_values(tables.get("nats", {}), environ, problems)
+    problems.extend(probe(nats))
     llm = _llm(tables.get("llm", {}), environ, problems)
     defaults = _agent_values(tables.get("defaults", {}), ("defaults",), problems)
     agents = {
@@ -140,6 +145,23 @@ def _groups(tables: Any, agents: Mapping[str, Any] | None, problems: list[Proble
             if owners.setdefault(member, key) != key:
                 problems.append(Problem(("groups", key, "members"), f'"{member}" is in group "{owners[member]}" already'))
     return groups
+
+
+def nats_values(table: Any, environ: Mapping[str, str], problems: list[Problem]) -> dict[str, Any]:
+    """The values of [nats]; without a `url` the environment may have one."""
+    found: list[Problem] = []
+    values = fit(table, NatsSpec, ("nats",), found)
+    mode = values.get("mode", "auto")
+    url = values["url"] = values.get("url") or nats_url(environ)
+    if mode == "external" and not url and all(problem.at != ("nats", "url") for problem in found):
+        found.append(Problem(("nats", "mode"), '"external" needs a url, or NATS_URL in the environment'))
+    if mode == "external" and values.get("websocket"):
+        found.append(Problem(("nats", "websocket"), 'is for the embedded server; with mode = "external" that server decides'))
+    if mode == "embedded":
+        text = 'is for a server that is not ours; with mode = "embedded" the supervisor makes a token of its own'
+        found.extend(Problem(("nats", key), text) for key in NATS_LOGIN if values.get(key))
+    problems.extend(found)
+    return values
 
 
 def _llm(tables: Any, environ: Mapping[str, str], problems: list[Problem]) -> dict[str, dict[str, Any]]:

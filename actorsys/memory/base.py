@@ -45,6 +45,9 @@ class MemoryContext(Struct, frozen=True, kw_only=True):
         """
         return token(self.name).replace("/", ".")
 
+    def __repr__(self) -> str:  # `nats` may hold secrets
+        return f"MemoryContext({self.name!r}, {str(self.folder)!r})"
+
 
 @runtime_checkable
 class Memory(Protocol):

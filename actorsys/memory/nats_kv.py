@@ -184,6 +184,7 @@ class NatsKv:
         from nats.js.errors import BucketNotFoundError
 
         async def find() -> "KeyValue":
+            await self._bus.wait_connected(1.0)  # a move to another connection takes milliseconds
             client = self._bus.client
             if self._found is not None and self._found[0] is client:
                 return self._found[1]
@@ -232,13 +233,16 @@ class NatsKv:
     async def _call(self, call: Coroutine[Any, Any, T]) -> T:
         """Await a call of the server; what goes wrong becomes a StateError with a reason."""
         from nats.errors import Error
-        from nats.js.errors import APIError, KeyWrongLastSequenceError
+        from nats.js.errors import APIError, KeyWrongLastSequenceError, ServiceUnavailableError
 
         try:
             async with asyncio.timeout(CALL_TIMEOUT):
                 return await call
         except KeyWrongLastSequenceError as error:
             raise self._taken() from error
+        except ServiceUnavailableError as error:  # nobody is there to take it, or a cluster has no quorum
+            why = error.description or "JetStream is off there, or this account may not use it"
+            raise StateError(f"the NATS server does not keep the state of {self._key}: {why}", reason="unreachable") from error
         except APIError as error:
             reason = "taken" if error.err_code in TAKEN else "full" if error.err_code in ROOM else "unreachable"
             raise StateError(f"NATS did not store the state of {self._key}: {error}", reason=reason) from error

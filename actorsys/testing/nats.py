@@ -10,8 +10,11 @@ import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
-from ..bus import nats_server
+from msgspec import structs
+
+from ..bus import nats_plan, nats_server
 from ..bus.nats_options import NatsOptions
 from ..bus.nats_plan import ServerInfo, ServerPlan
 
@@ -21,7 +24,7 @@ class Server:
 
     def __init__(self, plan: ServerPlan) -> None:
         self.plan = plan
-        self.info = ServerInfo(urls=())
+        self.info = self._ports = ServerInfo(urls=())
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -30,13 +33,22 @@ class Server:
 
     def options(self, **changes: object) -> NatsOptions:
         """What a client needs to connect, with timers short enough for a test."""
-        login = {} if "token" in changes or "user" in changes else {"token": self.info.token}
+        has_login = self.plan.authorization or not changes.keys().isdisjoint(("token", "user"))
+        login = {} if has_login else {"token": self.info.token}
         return NatsOptions.parse(self.url, **{"ping_interval": 0.2, "ping_timeout": 0.4, **login, **changes})
 
     async def start(self) -> None:
         self._process = subprocess.Popen(self.plan.argv, start_new_session=True)  # noqa: ASYNC220 - a few ms, in a test
         process = self._process
+        self._ports = self.info  # those that stand in its config
         self.info = await nats_server.wait_ready(self.plan, 10.0, lambda: process.poll() is None)
+
+    def reload(self, **changes: object) -> None:
+        """Run on with a changed plan; only some fields can change, `authorization` for one."""
+        self.plan = structs.replace(self.plan, **changes)
+        # The server compares with what it was started with, and cannot change the port of its monitoring.
+        nats_server.write(nats_plan.pinned(self.plan, self._ports))
+        self.signal(signal.SIGHUP)
 
     def kill(self) -> None:
         """End it at once, as a crash would."""
@@ -72,11 +84,11 @@ class Server:
 
 @asynccontextmanager
 async def run_server(
-    folder: Path, *, websocket: bool = False, max_payload: int = 2**20, token: str | None = None, extra: str = ""
+    folder: Path, *, websocket: bool = False, max_payload: int = 2**20, token: str | None = None, **more: Any
 ) -> AsyncIterator[Server]:
-    """A server, ready; ended on every path. `extra` is more of its configuration."""
+    """A server, ready; ended on every path. `more` are fields of its plan; `extra` for one is more of its configuration."""
     name = f"test-{folder.name}"
-    plan = nats_server.plan(folder, name=name, websocket=websocket, max_payload=max_payload, token=token, extra=extra)
+    plan = nats_server.plan(folder, name=name, websocket=websocket, max_payload=max_payload, token=token, **more)
     server = Server(plan)
     try:
         await server.start()

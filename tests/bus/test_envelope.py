@@ -5,6 +5,7 @@ import time
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, get_args
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -73,6 +74,16 @@ def field_of(data: bytes) -> str | None:
 @given(envelopes)
 def test_an_envelope_comes_back_as_it_went(envelope: env.Envelope) -> None:
     assert env.decode(env.encode(envelope), limit=2**30) == envelope
+
+
+@settings(max_examples=30)
+@given(envelopes)
+def test_one_that_is_spelt_otherwise_reads_the_same(envelope: env.Envelope) -> None:
+    fields = json.loads(env.encode(envelope)) | {"from_elsewhere": 1}
+    for name in ("message_id", "in_reply_to"):
+        fields[name] = fields[name] and fields[name].upper()
+    again = env.decode(json.dumps(fields).encode(), limit=2**30)
+    assert again == msgspec.structs.replace(envelope, metadata={"from_elsewhere": 1, **envelope.metadata})
 
 
 @settings(max_examples=30)

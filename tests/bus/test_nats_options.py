@@ -36,7 +36,7 @@ def test_websocket_and_plain_urls_do_not_mix() -> None:
 
 def test_a_websocket_url_without_aiohttp_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match="pip install aiohttp"):
+    with pytest.raises(ConfigError, match=r"pip install \"actorsys\[websocket\]\""):
         NatsBus(NatsOptions(urls=("ws://127.0.0.1:8080",)))
 
 
@@ -53,6 +53,11 @@ def test_secrets_show_nowhere() -> None:
         assert "secret" not in str(caught.value)
 
 
+def test_a_short_secret_does_not_spoil_the_words_around_it() -> None:
+    options = NatsOptions.parse("localhost", token="t")
+    assert options.redact("unexpected: t, 't' and to") == "unexpected: ***, '***' and to"
+
+
 def test_credentials_of_a_url() -> None:
     assert credentials("nats://me:a%2Fb@h:1") == {"user": "me", "password": "a/b"}
     assert credentials("nats://token@h:1") == {"token": "token"}
@@ -64,7 +69,7 @@ def test_backoff_grows_to_its_bound_with_jitter() -> None:
     options = NatsOptions.parse("localhost")
     for tries in range(2000):
         longest = min(1.5, 0.1 * 2.0 ** min(tries, 100))
-        assert longest / 2 <= options.backoff(tries) <= longest
+        assert (longest / 2 if tries else 0.0) <= options.backoff(tries) <= longest
         assert options.backoff(tries, was_refused=True) <= 30.0
 
 
@@ -72,4 +77,22 @@ def test_a_fleet_is_paced() -> None:
     options = NatsOptions.parse("localhost")
     assert options.paced(20).reconnect_max == 1.5  # back within 2 s
     assert options.paced(1000).reconnect_max == 10.0
-    assert options.paced(1000).reconnect_wait == pytest.approx(0.1 * 10 / 1.5)
+    assert options.paced(1000).reconnect_wait == 10.0
+    assert NatsOptions.parse("localhost", reconnect_max=20.0).paced(1000).reconnect_max == 20.0
+
+
+def test_a_fleet_sends_thirty_pings_a_second_unless_an_interval_was_asked_for() -> None:
+    assert [NatsOptions.parse("localhost").paced(fleet).ping_interval for fleet in (1, 300, 1000, 9000)] == [
+        10.0,
+        10.0,
+        30.0,
+        30.0,
+    ]
+    assert NatsOptions.parse("localhost", ping_interval=2.0).paced(1000).ping_interval == 2.0
+
+
+def test_a_fleet_that_lost_its_server_at_one_moment_comes_back_spread_over_seconds() -> None:
+    options = NatsOptions.parse("localhost").paced(300)
+    at = sorted(options.backoff(0) for _ in range(300))
+    assert max(sum(1 for other in at if first <= other <= first + 1.0) for first in at) < 120
+    assert at[-1] <= 4.0

@@ -77,11 +77,14 @@ def test_agents_lists_who_answers(run, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["environment", "file"])
+@pytest.mark.parametrize("how", ["environment", "its supervisor", "config"])
 def test_agents_finds_the_server_by_itself(run, tmp_path, monkeypatch, how):
     def body(server):
         if how == "environment":
             monkeypatch.setenv("NATS_URL", server.url.replace("://", "://t@"))
+        elif how == "config":
+            url = server.url.replace("://", "://t@")
+            (tmp_path / "agents.toml").write_text(f'[nats]\nmode = "external"\nurl = "{url}"\n')
         else:
             write(tmp_path, {**WHERE, "urls": [server.url], "token": "t"})
         return run("-o", "jsonl", "agents")
@@ -105,7 +108,7 @@ def test_nobody_there_is_no_error(run, tmp_path):
 def test_without_any_server_agents_says_how_to_name_one(run):
     result = run("agents")
     assert (result.exit_code, result.stdout) == (69, "")
-    assert "no NATS server is known: no --url, no NATS_URL, and no supervisor that runs one" in result.stderr
+    assert "no NATS server is known: no --url, no NATS_URL, no url in [nats], and no supervisor that runs one" in result.stderr
     assert "`actorsys agents --url nats://HOST:4222`" in result.stderr
 
 

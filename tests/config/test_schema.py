@@ -77,6 +77,9 @@ def test_nats_takes_its_url_from_the_environment_unless_the_file_has_one():
     environ = {"NATS_URL": "nats://there:4222"}
     assert config("", environ=environ).nats.url == "nats://there:4222"
     assert config('nats.url = "ws://here"', environ=environ).nats.url == "ws://here"
+    both = {**environ, "NATS_WEBSOCKET_URL": "ws://web:8080"}
+    assert config("", environ=both).nats.url == "nats://there:4222"
+    assert config('nats.url = "${NATS_URL:-}"', environ={**both, "NATS_URL": ""}).nats.url == "ws://web:8080"
 
 
 def test_llm_variables_override_only_the_default_profile():
@@ -190,6 +193,16 @@ BROKEN = {
         '[nats]\nmode = "external"',
         '2:1  nats.mode: "external" needs a url, or NATS_URL in the environment',
     ),
+    "external with a listener": (
+        '[nats]\nmode = "external"\nurl = "nats://h"\nwebsocket = true',
+        '4:1  nats.websocket: is for the embedded server; with mode = "external" that server decides',
+    ),
+    "embedded with a login": (
+        '[nats]\nmode = "embedded"\ntoken = "geheim"',
+        '3:1  nats.token: is for a server that is not ours; with mode = "embedded" the supervisor makes a token of its own',
+    ),
+    "nats key": ('[nats]\npasword = "x"', '2:1  nats.pasword: unknown field; did you mean "password"?'),
+    "ping interval": ("[nats]\nping_interval = 0", "2:1  nats.ping_interval: must be more than 0"),
     "nats url": ('[nats]\nurl = "http://x"', "2:1  nats.url: is not a NATS URL; write it as nats://host:4222 (or tls, ws, wss)"),
     "supervisor name": ('[supervisor]\nname = "a b"', '2:1  supervisor.name: "a b" is not a name: a letter'),
     "supervisor restarts": ("[supervisor]\nmax_restarts = -1", "2:1  supervisor.max_restarts: must be 0 or more, not -1"),
