@@ -16,9 +16,18 @@ from measure import Document, Row
 from targets import TARGETS, number
 
 HERE = Path(__file__).parent
-BENCHES = ("roundtrip", "throughput", "spawn", "restart", "custody", "state")
+BENCHES = ("roundtrip", "throughput", "spawn", "restart", "custody", "state", "nats")
 TIMEOUT = 120.0  # seconds for one; a slow machine is no reason to give up
-UNITS = {"loop": "us", "relay": "us", "codec": "/s", "frames": "/s", "fork": "/s", "sync": "/s"}
+UNITS = {
+    "loop": "us",
+    "relay": "us",
+    "codec": "/s",
+    "frames": "/s",
+    "fork": "/s",
+    "sync": "/s",
+    "nats-py": "us",
+    "nats-py pub": "/s",
+}
 COLUMNS = ("", "figure", "floor", "ratio", "target", "met")
 
 

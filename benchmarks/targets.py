@@ -69,6 +69,17 @@ TARGETS: dict[str, tuple[Target, ...]] = {
     "state_file": (),
     "state_grouped": (Target(AT_LEAST, 20_000),),
     "state_asks": (),
+    "nats_request_p50": (Target(AT_MOST, 1.5, "nats-py"), Target(AT_MOST, 10_000)),
+    "nats_request_p99": (),
+    "nats_request_p99_9": (),
+    "nats_ask_p50": (Target(AT_MOST, 10_000),),
+    "nats_ask_p99": (),
+    "nats_ask_p99_9": (),
+    "nats_bus_p50": (Target(AT_MOST, 1.5, "nats-py"),),
+    "nats_bus_p99": (),
+    "nats_bus_p99_9": (),
+    "nats_publish": (Target(AT_LEAST, 0.8, "nats-py pub"), Target(AT_LEAST, 1000)),
+    "nats_publish_envelope": (Target(AT_LEAST, 0.8, "nats-py pub"), Target(AT_LEAST, 1000)),
 }
 
 

@@ -1,67 +1,134 @@
 """What arrives on NATS for one agent goes into its mailbox first, and is answered by whoever handles it.
 
 The agent itself receives so, on its own connection; while it has none its supervisor stands in with the same code. They differ only in
-how a letter gets into custody: `accept` returns once it is there, or raises why it is not.
+the outbox by which they reach custody.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable
 
 from ..bus import subjects
 from ..bus.base import Bus, Incoming, Subscription
+from ..bus.envelope import Envelope
 from ..clock import now_ns
-from ..errors import ActorError
-from ..mailbox.letter import Letter
+from ..errors import ActorError, BadMessage
+from ..mailbox.letter import Letter, Withdraw
+from ..mailbox.outbox import Outbox
 from . import handoff, translate
-from .post import Post
+from .post import WAITS, Post
 
 CONCURRENCY = 64  # messages that wait for custody at once; each is posted in order before it waits
+WAITING = 512  # that wait for their turn, or for room
+SAY = 1.0  # seconds between two words that a message waits here
 
 
 class Reception:
     """`name` is what others address, `to` the mailbox, `run` the id of this life of the node."""
 
-    def __init__(self, bus: Bus, *, name: str, to: str, run: str, accept: Callable[[Letter], Awaitable[None]]) -> None:
+    def __init__(self, bus: Bus, outbox: Outbox, *, name: str, to: str, run: str) -> None:
         self._bus = bus
         self._post = Post(bus, name)
         self._to = to
         self._run = run
-        self._accept = accept
+        self._outbox = outbox
+        self._slots = asyncio.Semaphore(CONCURRENCY)
+        self._in_line = asyncio.Lock()  # letters are posted in the order in which they came, also those that wait for room
+        self._is_corked = False
+        self._behind = 0  # letters that wait to be posted
+        self._ahead = 0  # posted since the last of which we know that it is in custody
         self._subscriptions: list[Subscription] = []
 
     async def open(self) -> None:
-        """Take mail from now on, or from the moment on that there is a connection."""
+        """Take mail from now on, or from the moment on that there is a connection. `close` also after it has failed."""
         name, queue = self._post.name, subjects.queue(self._post.name)
         both = ((subjects.direct(name), self._direct), (subjects.request(name), self._request))
-        self._subscriptions += await asyncio.gather(
-            *(self._bus.subscribe(subject, handler, queue=queue, concurrency=CONCURRENCY) for subject, handler in both)
+        made = await asyncio.gather(
+            *(self._bus.subscribe(subject, handler, queue=queue, concurrency=WAITING) for subject, handler in both),
+            return_exceptions=True,
         )
+        for each in made:
+            if not isinstance(each, BaseException):
+                self._subscriptions.append(each)
+        for each in made:
+            if isinstance(each, BaseException):
+                raise each
 
     async def close(self, timeout: float = 1.0) -> None:
         """Take no more; what has arrived is accepted first, within `timeout` seconds."""
         subscriptions, self._subscriptions = self._subscriptions, []
         await asyncio.gather(*(subscription.drain(timeout) for subscription in subscriptions))
 
-    async def _direct(self, incoming: Incoming) -> None:
-        await self._receive(incoming, "direct")
+    def _direct(self, incoming: Incoming) -> Awaitable[None] | None:
+        return self._receive(incoming, "direct")
 
-    async def _request(self, incoming: Incoming) -> None:
-        await self._receive(incoming, "request")
+    def _request(self, incoming: Incoming) -> Awaitable[None] | None:
+        return self._receive(incoming, "request")
 
-    async def _receive(self, incoming: Incoming, kind: translate.Kind) -> None:
-        read = await self._post.read(incoming)
-        if read is None:
-            return
-        if kind == "direct" and handoff.is_notice(read):
-            kind = "notice"
+    def _receive(self, incoming: Incoming, kind: translate.Kind) -> Awaitable[None] | None:
         try:
-            await self._accept(translate.letter(read, kind, incoming.reply, self._to, run=self._run, now=now_ns()))
+            read = self._post.decode(incoming)
+        except BadMessage as error:
+            return self._post.complain(incoming, error)
+        if kind == "direct" and handoff.is_notice(read):
+            if handoff.is_cancel(read):
+                self._outbox.note(Withdraw(self._post.name, read.in_reply_to or "", read.from_agent))
+                return None
+            kind, read = "notice", handoff.with_outcome(read)
+        try:
+            letter = translate.letter(read, kind, incoming.reply, self._to, run=self._run, now=now_ns())
+            if kind == "request" and "confirm" not in read.metadata and self._is_clear(letter):
+                self._post_at_once(letter)
+                return None
         except ActorError as error:
-            await self._post.refuse(incoming.reply, read, error)
+            return self._post.refuse(incoming.reply, read, error)
+        return self._accept(letter, read, kind, incoming.reply)
+
+    def _is_clear(self, letter: Letter) -> bool:
+        return not self._behind and self._ahead < CONCURRENCY and self._outbox.has_room(letter.to)
+
+    def _post_at_once(self, letter: Letter) -> None:
+        """It is handled only out of custody, and its answer is all that anyone waits for. More of the same turn share a frame."""
+        self._outbox.post(letter)
+        self._ahead += 1
+        if not self._is_corked:
+            self._is_corked = True
+            self._outbox.flush()
+            asyncio.get_running_loop().call_soon(self._uncork)
+
+    def _uncork(self) -> None:
+        self._is_corked = False
+
+    async def _accept(self, letter: Letter, read: Envelope, kind: translate.Kind, reply: str) -> None:
+        """Post a letter when there is room, and say so once it is in custody."""
+        outbox = self._outbox
+        must_wait = not outbox.has_room(letter.to)
+        holding = asyncio.get_running_loop().create_task(self._hold(read)) if must_wait and "confirm" in read.metadata else None
+        self._behind += 1
+        try:
+            try:
+                async with self._in_line:
+                    await outbox.wait_room(letter.to)
+                    await self._slots.acquire()
+            finally:
+                self._behind -= 1
+                if holding is not None:
+                    holding.cancel()
+            try:
+                outbox.post(letter)
+                await outbox.custody()
+            finally:
+                self._slots.release()
+            self._ahead = 0
+        except ActorError as error:
+            await self._post.refuse(reply, read, error)
             return
         if kind != "request":
-            await self._post.respond(incoming.reply, read, None)
-        elif isinstance(confirm := read.metadata.get("confirm"), str) and confirm.startswith("_INBOX"):
-            with suppress(ActorError):  # whoever asked sends it again then, and it is known to be here
-                await self._bus.publish(confirm, b"")
+            await self._post.respond(reply, read, None)
+        else:
+            await self._post.confirm(read)
+
+    async def _hold(self, read: Envelope) -> None:
+        """Until it is cancelled: say that a message is here, so that it is sent again only if this process dies with it."""
+        while True:
+            await self._post.confirm(read, WAITS)
+            await asyncio.sleep(SAY)

@@ -11,15 +11,25 @@ from typing import Any
 import msgspec
 import pytest
 
+from actorsys.testing.nats import require_server
+
 pytestmark = pytest.mark.slow
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-NAMES = ("roundtrip", "throughput", "spawn", "restart", "custody", "state")
-FLOORS = {"ask_direct_p50": "loop", "ask_between_p50": "relay", "tell_between": "codec", "ask_outstanding": "codec"}
+NAMES = ("roundtrip", "throughput", "spawn", "restart", "custody", "state", "nats")
+FLOORS = {
+    "ask_direct_p50": "loop",
+    "ask_between_p50": "relay",
+    "tell_between": "codec",
+    "ask_outstanding": "codec",
+    "nats_request_p50": "nats-py",
+    "nats_publish": "nats-py pub",
+}
 
 
 @pytest.fixture(scope="module")
 def result() -> dict[str, Any]:
+    require_server()
     command = [sys.executable, str(BENCHMARKS / "run.py"), "--quick", "--json"]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -71,7 +81,7 @@ def test_figures_stand_beside_the_floor_of_the_same_round(result: dict[str, Any]
 
 def test_the_receiver_counted_every_message(result: dict[str, Any]) -> None:
     rows = rows_of(result)
-    for id in ("tell_between", "tell_direct"):
+    for id in ("tell_between", "tell_direct", "nats_publish", "nats_publish_envelope"):
         assert rows[id]["sent"] == rows[id]["received"] == rows[id]["samples"]
 
 
