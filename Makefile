@@ -1,7 +1,7 @@
 # `make` lists the targets. Needs a Python 3.11+ and nothing else; uv is used when it is there.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench simulate chaos soak-orphans soak-restarts soak-custody fuzz crash clean
+.PHONY: help run test check bench simulate chaos soak-orphans soak-restarts soak-custody soak-nats fuzz crash clean
 .DELETE_ON_ERROR:
 
 VENV := .venv
@@ -50,6 +50,10 @@ MESSAGES ?= 10000
 soak-custody: $(READY) ## 4 x MESSAGES= numbered messages to an agent that is killed every 50 ms
 	SOAK_MESSAGES=$(MESSAGES) $(BIN)/python -m pytest -q -s tests/system/test_custody_crash_points.py -k under_a_kill
 	$(BIN)/python -m tests.model.simulate_mail --seeds $(SEEDS)
+
+FLEET ?= 300
+soak-nats: $(READY) ## FLEET= agents with a NATS connection each: up, idle, and back after their server was killed
+	timeout 300 $(BIN)/python scripts/soak_nats.py --agents $(FLEET)
 
 fuzz: $(READY) ## damaged bytes for every edge, SECONDS= long
 	$(BIN)/python scripts/fuzz.py --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))

@@ -49,10 +49,20 @@ class Endpoint(Struct):
 
 
 class Micro:
-    """One instance of the service: an agent. `metadata` is asked for each time; its values are text, as the protocol wants."""
+    """One instance of the service: an agent. `metadata` is asked for each time; its values are text, as the protocol wants.
+
+    One that is not listed answers only who knows its id: a node, so that others see whether it is there.
+    """
 
     def __init__(
-        self, bus: Bus, endpoints: list[Endpoint], metadata: Callable[[], dict[str, str]], *, description: str = "", id: str = ""
+        self,
+        bus: Bus,
+        endpoints: list[Endpoint],
+        metadata: Callable[[], dict[str, str]],
+        *,
+        description: str = "",
+        id: str = "",
+        is_listed: bool = True,
     ) -> None:
         self.id = id or token_hex(11)
         self.started = wall()
@@ -60,15 +70,16 @@ class Micro:
         self._bus = bus
         self._metadata = metadata
         self._description = description
+        self._is_listed = is_listed
         self._subscriptions: list[Subscription] = []
 
     async def start(self) -> None:
         """Answer from now on; where the server does not permit that, say so and do without."""
-        for subject in (f"{PREFIX}.*", f"{PREFIX}.*.{SERVICE}", f"{PREFIX}.*.{SERVICE}.{self.id}"):
+        for subject in (f"{PREFIX}.*", f"{PREFIX}.*.{SERVICE}") * self._is_listed + (f"{PREFIX}.*.{SERVICE}.{self.id}",):
             try:
                 self._subscriptions.append(await self._bus.subscribe(subject, self._answer))
             except ActorError as error:
-                log.warning("NATS tools will not list this agent: %s", error)
+                log.warning("NATS tools will not see that we are here: %s", error)
 
     async def close(self) -> None:
         for subscription in self._subscriptions:
@@ -112,9 +123,10 @@ def _utc(at: datetime) -> str:
     return at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def about(agent: str, node: str, capabilities: tuple[str, ...], status: str) -> dict[str, str]:
-    """The metadata of an agent's service."""
-    return {"agent": agent, "node": node, "capabilities": ",".join(capabilities), "status": status}
+def about(agent: str, node: str, capabilities: tuple[str, ...], status: str, instance: str = "") -> dict[str, str]:
+    """The metadata of an agent's service; `instance` is the id of its node, where that is not its own."""
+    said = {"agent": agent, "node": node, "capabilities": ",".join(capabilities), "status": status}
+    return said | {"instance": instance} if instance else said
 
 
 class Info(Struct, frozen=True):
@@ -127,6 +139,10 @@ class Info(Struct, frozen=True):
     description: str = ""
 
     @property
+    def instance(self) -> str:
+        return self.metadata.get("instance") or self.id
+
+    @property
     def capabilities(self) -> list[str]:
         return [word for word in self.metadata.get("capabilities", "").split(",") if word]
 
@@ -137,7 +153,7 @@ class Info(Struct, frozen=True):
             about["agent"],
             now=now,
             node=about.get("node"),
-            instance=self.id,
+            instance=self.instance,
             capabilities=self.capabilities,
             description=self.description,
             status=about.get("status"),

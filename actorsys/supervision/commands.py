@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from msgspec import Meta, Struct, to_builtins
 
 from ..clock import now_ns
-from ..errors import ActorError, AskTimeout, BadMessage
+from ..errors import ActorError, AskTimeout, BadMessage, UnknownAgent
 from ..mailbox.codec import convert, decode, decoder, encode
 from ..mailbox.dead_letters import DeadLetter
 from ..mailbox.letter import DEFAULT_PRIORITY, LENIENT, Show
@@ -18,7 +19,7 @@ from ..mailbox.outbox import MAX_TIMEOUT, Kind
 from ..mailbox.traffic import Retry
 from ..memory import base as memory
 from ..memory.step_rows import listing, split
-from ..names import did_you_mean
+from ..names import base, did_you_mean
 from ..units import SECOND_NS
 from . import core as machine
 from .mail import shown_sender
@@ -183,14 +184,30 @@ class Commands:
         return {"here": False, "hint": did_you_mean(name, [member.shown for member in sup.driver.members.values()])}
 
     async def _find(self, args: dict[str, Any]) -> list[str]:
-        """The names of agents, here and elsewhere, with a capability."""
+        """The names of agents with a capability: here, the one with the least mail first, then elsewhere, as it comes.
+
+        `but` leaves out the one who wants to ask; then there must be another.
+        """
         capability = args.get("capability")
         if not isinstance(capability, str):
             raise BadMessage("`capability` is a word that agents are announced with", field="capability")
         driver, presence = self._sup.driver, self._sup.presence
         running = [driver.members[name].spec for name, view in driver.core.children.items() if view.state == "running"]
-        here = [spec.name for spec in running if capability in spec.capabilities]
-        return list(dict.fromkeys([*here, *(presence.find(capability) if presence is not None else ())]))
+        behind = self._sup.mail.switchboard.behind
+        here = list({spec.name for spec in running if capability in spec.capabilities})
+        elsewhere = list(set(presence.find(capability)) - set(here)) if presence is not None else []
+        for names in (here, elsewhere):
+            random.shuffle(names)
+        here.sort(key=lambda name: min((box.depth for box in behind(name)), default=0))
+        but = args.get("but")
+        found = [name for name in (*here, *elsewhere) if but is None or name != base(str(but))]
+        if but is not None and not found:
+            known = {each for spec in running for each in spec.capabilities}
+            if presence is not None:
+                known.update(each for peer in presence.peers.all(now_ns()) for each in peer.capabilities)
+            hint = did_you_mean(capability, known - {capability}) or " `actorsys agents` lists who can do what."
+            raise UnknownAgent(f"no other agent has the capability {capability!r}.{hint}")
+        return found
 
     async def _spawn(self, args: dict[str, Any]) -> None:
         """Of an agent that starts another."""

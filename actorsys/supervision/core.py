@@ -88,6 +88,10 @@ class Core:
         """Whether it was added at run time."""
         return self._slots[name].child.dynamic
 
+    def find(self, name: str) -> ChildView | None:
+        """One child, if there is one of that name."""
+        return self.view(name) if name in self._slots else None
+
     def view(self, name: str) -> ChildView:
         slot = self._slots[name]
         return ChildView(

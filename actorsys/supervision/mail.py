@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from ..bus.counters import Often
 from ..clock import now_ns
 from ..errors import AgentDown
 from ..mailbox.codec import encode
@@ -82,6 +83,7 @@ class Mail:
         self._waiting: dict[str, Frame] = {}
         self._is_corked = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._each_second = Often(1.0)
 
     def handle(self, *batch: Event) -> list[Blamed]:
         """Take events, send what they lead to; the letters that agents were found to die on."""
@@ -115,7 +117,7 @@ class Mail:
                     case Store():
                         self._store(action)
                     case DeadLetter():
-                        _report(action)
+                        self._report(action)
         if not self._is_corked:
             self._flush()
         return blamed
@@ -184,6 +186,13 @@ class Mail:
         if name in self.pipes:
             self.pipes[name].send(Frame(letters=[reply]))
 
+    def _report(self, dead: DeadLetter) -> None:
+        """At most one line a second for dead letters of one type to one agent, with the number of those left out."""
+        held = self._each_second.hold(f"{dead.type} {dead.to}")
+        if held is not None:
+            what, more = dead.type.rpartition(":")[2] or "message", f" ({held} more like this)" if held else ""
+            log.warning("dead letter: %s from %s to %s: %s%s", what, shown_sender(dead.sender), dead.to, dead.reason, more)
+
     def _frame(self, to: str) -> Frame:
         frame = self._waiting.get(to)
         if frame is None:
@@ -203,11 +212,6 @@ class Mail:
                     pipe.send(frame)
                 except Exception:  # whatever one frame holds must not cost the others theirs
                     log.exception("a frame for %s cannot be sent", to)
-
-
-def _report(dead: DeadLetter) -> None:
-    what = dead.type.rpartition(":")[2] or "message"
-    log.warning("dead letter: %s from %s to %s: %s", what, shown_sender(dead.sender), dead.to, dead.reason)
 
 
 def shown_sender(sender: str) -> str:

@@ -63,10 +63,10 @@ class Nats:
         if self.mode == "external":
             if not self._spec.url:
                 raise ConfigError('nats.mode is "external", but there is no nats.url and no NATS_URL', where="nats.url")
-            self._use(NatsOptions.parse(self._spec.url))
+            self._use(NatsOptions.of(self._spec).check())
         elif self.mode == "embedded":
             try:
-                self._plan = plan(self._folder, name=self._name)
+                self._plan = plan(self._folder, name=self._name, websocket=self._spec.websocket)
                 await self._start_server(self._plan)
             except ActorError as error:
                 log.error("no NATS: %s", error)
@@ -89,14 +89,21 @@ class Nats:
             self._server.close()
         (self._folder.parent / "nats.json").unlink(missing_ok=True)
 
+    def for_agent(self, fleet: int) -> dict[str, Any] | None:
+        """For the connection of one of `fleet` agents; None: off."""
+        return _plain(msgspec.convert(self.options, NatsOptions).paced(fleet)) if self.options is not None else None
+
     def _use(self, options: NatsOptions) -> None:
-        self.options = {key: value for key, value in structs.asdict(options).items() if value not in ("", ())}
+        self.options = _plain(options)
 
     async def _start_server(self, wanted: ServerPlan) -> None:
         self._server = server = await self._launcher.run_program(wanted.argv, name="nats-server")
         self._info = info = await wait_ready(wanted, READY_TIMEOUT, lambda: not server.exited.done())
         self._plan = pinned(wanted, info)
-        self._use(NatsOptions(urls=info.urls, token=info.token))
+        timers = {
+            name: getattr(self._spec, name) for name in ("connect_timeout", "ping_interval", "ping_timeout", "outbox_bytes")
+        }
+        self._use(NatsOptions.of(NatsSpec(url=",".join(info.urls), token=info.token, **timers)))
         self._write(info)
 
     async def _keep(self) -> None:
@@ -132,3 +139,7 @@ class Nats:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with open(fd, "wb") as file:
             file.write(msgspec.json.format(msgspec.json.encode(data)) + b"\n")
+
+
+def _plain(options: NatsOptions) -> dict[str, Any]:
+    return {key: value for key, value in structs.asdict(options).items() if value not in ("", ())}

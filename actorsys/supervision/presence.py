@@ -1,7 +1,8 @@
 """The node's own NATS connection: it says who is here, hears who is elsewhere, and stands in for agents that restart.
 
 One subscription to `agents.all` for the whole node. It announces agents (join, leave), sends their heartbeats, spread over the interval,
-keeps the table of peers, and passes broadcasts to the mailboxes of this node. Opened in the background; nothing here ever fails a node.
+keeps the table of peers, pings their nodes, and passes broadcasts to the mailboxes of this node. Opened in the background; nothing here
+ever fails a node.
 """
 
 import asyncio
@@ -18,11 +19,14 @@ from ..bus.counters import Often
 from ..bus.envelope import Envelope
 from ..bus.nats import NatsBus
 from ..bus.nats_options import NatsOptions
+from ..bus.nats_streams import REQUESTS, capturing
 from ..clock import now_ns
 from ..comms import translate
 from ..comms.answers import answer
 from ..comms.calls import Calls, Where
+from ..comms.micro import Micro
 from ..comms.peers import Peers
+from ..comms.pings import Pings
 from ..comms.post import Post
 from ..errors import ActorError, AgentDown
 from ..mailbox.letter import HOST, Frame, Letter, wants_answer
@@ -56,13 +60,15 @@ class Presence:
         self.bus = NatsBus(options, name=f"supervisor {node}", inbox_prefix=inbox)
         self.bus.watch(self._connection_changed)
         self.peers = Peers(int(BEAT * SECOND_NS))
+        self._pings = Pings(self.bus, self.peers)
+        self._micro = Micro(self.bus, [], lambda: {"node": node}, id=run, is_listed=False)
+        self.capturing: list[str] = []  # JetStream streams that take the place of who answers
         self.dropped = 0  # broadcasts that found a full mailbox
         self._post = Post(self.bus, name)
         self._calls = Calls(self.bus, sender=name, node=node, run=run, inbox=inbox, where=self._where)
         self._present: set[str] = set()  # agents that are announced
         self._met: set[str] = set()  # agents that had a connection
-        self._stand_ins: dict[str, StandIn] = {}
-        self._heard_of: set[str] = set()  # other nodes
+        self._stand_ins: dict[str, StandIn] = {}  # for agents that have none of their own now
         self._soon = asyncio.Event()
         self._beating: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -72,6 +78,8 @@ class Presence:
         """Begin to connect; nothing waits for it."""
         await self.bus.start()
         await self.bus.subscribe(subjects.ALL, self._heard, max_messages=MAX_WAITING)
+        await self._micro.start()
+        self._pings.start()
         self._mail.outbox.far = self._calls
         self._mail.on_unanswered = self._unanswered
         self._driver.on_change = self.update
@@ -83,7 +91,9 @@ class Presence:
         self._mail.outbox.far = None
         if self._beating is not None:
             self._beating.cancel()
-            await asyncio.gather(self._beating, return_exceptions=True)
+            await asyncio.gather(self._beating, self._pings.close(), return_exceptions=True)
+        for agent in list(self._stand_ins):
+            self._end_stand_in(agent)
         if self.bus.is_connected:
             for agent in sorted(self._present):
                 self._announce(agent, "leave")
@@ -98,7 +108,7 @@ class Presence:
                 await asyncio.wait(self._tasks, timeout=CLOSE_TIMEOUT)
         for task in list(self._tasks):
             task.cancel()
-        await asyncio.gather(*self._tasks, *(stand_in.close() for stand_in in self._stand_ins.values()), return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         if self.bus.is_connected:
             await self.bus.drain(CLOSE_TIMEOUT)
         else:
@@ -115,23 +125,23 @@ class Presence:
                 self._present.discard(agent)
                 self._announce(agent, "leave")
             self._met.discard(agent)
-            stand_in = self._stand_ins.get(agent)
-            if stand_in is not None:
-                stand_in.want(False)
+            self._end_stand_in(agent)
             return
         if "running" in states and agent not in self._present:
             self._present.add(agent)
             self._announce(agent, "join", members[0])
-        is_connected = any(member.nats == "connected" for member in members)
-        if is_connected:
+        if any(member.nats == "connected" for member in members):
             self._met.add(agent)
-        if agent in self._met and not self._driver.is_stopping:
-            stand_in = self._stand_ins.get(agent)
-            if stand_in is None:
-                if is_connected:
-                    return
-                stand_in = self._stand_ins[agent] = StandIn(self.bus, self._mail, agent=agent, run=self._run)
-            stand_in.want(not is_connected)
+        # One that stops still listens, in the same queue group: whoever stands in for it begins early rather than late.
+        if any(member.nats == "connected" and state == "running" for member, state in zip(members, states, strict=True)):
+            self._end_stand_in(agent)
+        elif agent in self._met and agent not in self._stand_ins and not self._driver.is_stopping:
+            self._stand_ins[agent] = StandIn(self.bus, self._mail, agent=agent, run=self._run)
+
+    def _end_stand_in(self, agent: str) -> None:
+        stand_in = self._stand_ins.pop(agent, None)
+        if stand_in is not None:
+            self._spawn(stand_in.close())
 
     def _members(self, agent: str) -> list[Member]:
         known = self._driver.members
@@ -139,7 +149,7 @@ class Presence:
         return [member for member in found if member.spec.nats]
 
     def _state(self, member: Member) -> str:
-        view = self._driver.core.children.get(member.name)
+        view = self._driver.core.find(member.name)
         return view.state if view is not None else "stopped"
 
     def _about(self, member: Member | None) -> dict[str, Any]:
@@ -151,6 +161,7 @@ class Presence:
     def _announce(self, agent: str, event: Any, member: Member | None = None) -> None:
         if self.bus.is_connected:  # otherwise all that are here are announced once it is
             about = self._about(member) | ({"status": self._state(member)} if member is not None else {})
+            log.info("announced on NATS: %s %s", agent, "is here" if event == "join" else "has left")
             self._spawn(self._say(envelope.announcement(agent, event, stamp.fresh(), **about)))
 
     async def _say(self, said: Envelope) -> None:
@@ -161,8 +172,16 @@ class Presence:
 
     def _connection_changed(self, state: str) -> None:
         if state == "connected":
+            self._spawn(self._look_for_streams())
             for agent in sorted(self._present):
                 self._announce(agent, "join", next(iter(self._members(agent)), None))
+
+    async def _look_for_streams(self) -> None:
+        self.capturing = await capturing(self.bus)
+        if self.capturing:
+            names = ", ".join(self.capturing)
+            text = "the JetStream stream %s captures %s: who asks gets its acknowledgement instead of the answer; take these subjects out"
+            log.error(text, names, REQUESTS)
 
     async def _beat(self) -> None:
         """For ever: a heartbeat of each agent in turn, spread evenly over the interval."""
@@ -200,8 +219,7 @@ class Presence:
         if instance == self._run:
             return
         self.peers.heard(read, now_ns())
-        if isinstance(instance, str) and instance not in self._heard_of and len(self._heard_of) < MAX_WAITING:
-            self._heard_of.add(instance)
+        if isinstance(instance, str) and self._pings.meet(instance):
             self._soon.set()
 
     def _pass_on(self, read: Envelope) -> None:
@@ -238,12 +256,16 @@ class Presence:
         return [peer.name for peer in self.peers.find(capability, now_ns())]
 
     def where(self, name: str) -> Where:
-        """What is known of a name that is not of this node."""
+        """What is known of a name that is not of this node. Who asks may have found nobody there: those that it could be on are pinged."""
         peers = self.peers.all(now_ns())
         wanted = token(base(name))
-        heard = any(token(base(peer.name)) == wanted and not peer.is_stale for peer in peers)
+        there = [peer for peer in peers if token(base(peer.name)) == wanted and not peer.is_stale]
+        for peer in there:
+            self._pings.ask(peer.instance)
+        heard = bool(there)
         known = [*(member.shown for member in self._driver.members.values()), *(peer.name for peer in peers)]
-        return Where(False, heard, "" if heard else did_you_mean(name, known))
+        is_ours = any(peer.instance for peer in there)
+        return Where(False, heard, "" if heard else did_you_mean(name, known), is_ours)
 
     async def _where(self, name: str) -> Where:
         return self.where(name)

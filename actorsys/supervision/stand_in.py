@@ -2,49 +2,47 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 
 from ..bus.base import Bus
 from ..comms.reception import Reception
-from ..errors import ActorError
-from ..mailbox.letter import Letter
+from ..errors import ActorError, Unreachable
 from .mail import Mail
 
 log = logging.getLogger("actorsys.supervisor")
 
 
+RETRY = 1.0  # seconds
+
+
 class StandIn:
-    """For one agent; its replicas count as one."""
+    """For one agent, its replicas counting as one, from the moment it is made until it is closed."""
 
     def __init__(self, bus: Bus, mail: Mail, *, agent: str, run: str) -> None:
-        self._mail = mail
         self._agent = agent
-        self._reception = Reception(bus, name=agent, to=agent, run=run, accept=self._accept)
-        self._is_wanted = False
-        self._is_open = False
-        self._task: asyncio.Task[None] | None = None
-
-    def want(self, wanted: bool) -> None:
-        """Begin or end, in the background."""
-        self._is_wanted = wanted
-        if wanted != self._is_open and (self._task is None or self._task.done()):
-            self._task = asyncio.get_running_loop().create_task(self._settle())
+        self._reception = Reception(bus, mail.outbox, name=agent, to=agent, run=run)
+        self._is_over = asyncio.Event()
+        self._task = asyncio.get_running_loop().create_task(self._open())
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        """Take no more; what has arrived is accepted first."""
+        self._is_over.set()
+        await self._task
+        await self._reception.close()
 
-    async def _settle(self) -> None:
-        while self._is_wanted != self._is_open:
-            self._is_open = self._is_wanted
+    async def _open(self) -> None:
+        """Try until it works: it may be refused now, and permitted again later."""
+        held = False
+        while not self._is_over.is_set():
             try:
-                await (self._reception.open() if self._is_open else self._reception.close())
-            except ActorError as error:
-                log.warning("nobody stands in for %s on NATS while it restarts: %s", self._agent, error)
+                await self._reception.open()
                 return
-
-    async def _accept(self, letter: Letter) -> None:
-        outbox = self._mail.outbox
-        await outbox.wait_room(letter.to)
-        outbox.post(letter)
-        await outbox.custody()
+            except Unreachable:
+                return  # our own connection is being closed
+            except ActorError as error:
+                log.log(logging.DEBUG if held else logging.WARNING, "nobody stands in for %s on NATS: %s", self._agent, error)
+                held = True
+                await self._reception.close()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RETRY):
+                    await self._is_over.wait()

@@ -21,6 +21,7 @@ from msgspec import convert, structs
 
 from ..bus.nats_options import NatsOptions
 from ..config.load import load
+from ..config.nats import spec_of
 from ..config.paths import control_socket, private_directory
 from ..config.schema import Config, agent_spec, group_specs, supervisor_spec
 from ..errors import ActorError, ConfigError, GuardError, StartFailed
@@ -31,7 +32,7 @@ from ..messages import class_path
 from ..names import token
 from ..process.launcher import Launcher
 from ..process.loading import is_loading
-from ..spec import AgentSpec, Assignment, NatsSpec
+from ..spec import AgentSpec, Assignment, nats_url
 from . import core as machine
 from .commands import Commands
 from .driver import Driver
@@ -51,21 +52,20 @@ class Supervisor:
     """Runs agents, each in a process of its own, and starts them again when they die.
 
     `async with Supervisor() as sup:` starts it and stops it with everything it started. Options are the keys of [supervisor] in
-    agents.toml, `groups` its [groups] tables; `nats` is "off", "auto", "embedded" or a URL, and defaults to NATS_URL if that is set, else to off. Without a
-    `state_dir` it uses a private temporary directory. It installs no signal handlers and touches no other child of its process.
+    agents.toml, `groups` its [groups] tables; `nats` is "off", "auto", "embedded", a URL or a dict with the keys of [nats], and
+    defaults to NATS_URL or NATS_WEBSOCKET_URL if one is set, else to off. Without a `state_dir` it uses a private temporary directory. It installs no signal handlers and touches no other child of its process.
     """
 
     def __init__(
         self,
         *,
-        nats: str | None = None,
+        nats: str | Mapping[str, Any] | None = None,
         state_dir: str | os.PathLike[str] | None = None,
         groups: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> None:
         table = {**options, "state_dir": os.fspath(state_dir)} if state_dir is not None else options
-        text = nats if nats is not None else os.environ.get("NATS_URL") or "off"
-        spec = NatsSpec(mode=text) if text in ("off", "auto", "embedded") else NatsSpec(mode="external", url=text)  # type: ignore[arg-type]
+        spec = spec_of(nats if nats is not None else nats_url(os.environ) or "off", os.environ)
         config = Config(supervisor=supervisor_spec(table), nats=spec, llm={}, agents={}, groups=group_specs(groups or {}))
         self._set_up(config, is_temporary=state_dir is None)
 
@@ -289,7 +289,7 @@ class Supervisor:
     async def _wait_up(self, name: str) -> None:
         member = self.driver.members[name]
         while True:
-            view = self.driver.core.children.get(name)
+            view = self.driver.core.find(name)
             if view is not None and view.state == "running":
                 return
             if view is None or view.state in ("stopped", "failed") or member.exits:
@@ -349,7 +349,9 @@ class Supervisor:
         used = {agent.memory for agent in self.config.agents.values()}
         modules += sorted(BUILT_IN[memory].partition(":")[0] for memory in used & BUILT_IN.keys() - {"in_memory"})
         if self.config.nats.mode != "off":
-            modules += ["actorsys.runtime.remote", "nats.aio.client"]
+            is_web = self.config.nats.url.startswith("ws")
+            light = [] if is_web else ["actorsys.bus.nats_light"]  # first: nats_client imports the rest
+            modules += ["actorsys.runtime.remote", *light, "actorsys.bus.nats_client"]
         return modules
 
     def _assignment(self, member: Member) -> Assignment:
@@ -369,7 +371,7 @@ class Supervisor:
             state_dir=str(self.agents_dir),
             remote_state=spec.remote_state,
             on_error=spec.on_error,
-            nats=self.nats.options if spec.nats else None,
+            nats=self.nats.for_agent(len(self.driver.members)) if spec.nats else None,
             capabilities=spec.capabilities,
             description=spec.description,
             log_level=os.environ.get("LOG_LEVEL", "INFO").upper() or "INFO",

@@ -101,6 +101,50 @@ def test_the_late_goodbye_of_an_earlier_instance_changes_nothing(peers: Peers) -
     assert names(peers) == []
 
 
+def test_two_nodes_of_one_name_are_two_peers_each(peers: Peers) -> None:
+    for instance in ("1", "2"):
+        peers.heard(join("bee", node="actorsys", instance=instance, capabilities=[f"do {instance}"]), 0)
+    peers.heard(beat("bee", "busy", node="actorsys", instance="2"), 1)
+    assert [(peer.instance, peer.status) for peer in peers.all(1)] == [("1", "joined"), ("2", "busy")]
+    assert [peer.instance for peer in peers.find("do 1", 1)] == ["1"]
+    peers.heard(leave("bee", node="actorsys", instance="1"), 2)
+    assert [peer.instance for peer in peers.all(2)] == ["2"]
+
+
+def test_with_an_instance_all_its_peers_are_gone(peers: Peers) -> None:
+    for name in ("bee", "ant"):
+        peers.heard(join(name, node="n", instance="1"), 0)
+    peers.heard(join("bee", node="n", instance="2"), 0)
+    assert (peers.node_of("1"), sorted(peers.instances())) == ("n", ["1", "2"])
+    assert peers.gone("1") == ["ant", "bee"]
+    assert peers.gone("1") == []
+    assert [peer.instance for peer in peers.all(0)] == ["2"]
+    assert (peers.has_instance("1"), peers.node_of("1")) == (False, "")
+
+
+def test_those_of_a_silent_instance_are_stale_until_it_is_heard_of_or_answers(peers: Peers) -> None:
+    peers.heard(beat("bee", node="n", instance="1", capabilities=["fly"]), 0)
+    assert peers.silent("1")
+    assert not peers.silent("1")
+    assert (peers.all(0)[0].status, peers.find("fly", 0)) == ("stale", [])
+    peers.heard(beat("bee", node="n", instance="1"), 1)
+    assert peers.all(1)[0].status == "idle"
+    peers.silent("1")
+    assert peers.silent("1", False)
+    assert peers.all(1)[0].status == "idle"
+    assert not peers.silent("unknown", False)
+
+
+def test_what_is_gone_leaves_nothing_in_the_table() -> None:
+    peers = Peers(BEAT, max_peers=2)
+    for number in range(100):
+        peers.heard(join(f"bee{number}", node="n", instance=str(number)), number)
+        peers.silent(str(number))
+    assert (len(peers), len(peers.instances()), len(peers._silent)) == (2, 2, 2)
+    peers.all(200 * BEAT)
+    assert (len(peers), peers._at, peers._silent) == (0, {}, set())
+
+
 def test_those_heard_of_last_are_found_first(peers: Peers) -> None:
     for now, name in enumerate(("ant", "bee", "cat")):
         peers.heard(join(name, capabilities=["x"]), now)
@@ -122,7 +166,7 @@ def test_what_strangers_say_is_cut_to_size(peers: Peers) -> None:
     peers.heard(
         join("bee", node=long, description=long, capabilities=[f"{number}{long}" for number in range(500)], instance=long), 0
     )
-    peers.heard(beat("bee", long, node=long), 0)
+    peers.heard(beat("bee", long, node=long, instance=long), 0)
     (peer,) = peers.all(0)
     assert len(peer.node) == len(peer.instance) == len(peer.status) == MAX_WORD
     assert len(peer.description) == MAX_TEXT

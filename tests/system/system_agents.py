@@ -307,3 +307,16 @@ class Finder(Agent):
     @on
     async def search(self, msg: Find) -> list[str]:
         return [ref.name for ref in await self.find(capability=msg.capability)]
+
+
+class Imported(Request[list[str]]):
+    """What was imported since it was ready."""
+
+
+class Importer(Agent):
+    async def on_start(self) -> None:
+        self.before = set(sys.modules)
+
+    @on
+    async def imported(self, msg: Imported) -> list[str]:
+        return sorted(set(sys.modules) - self.before)
