@@ -54,7 +54,7 @@ IMPURE = {
     "asyncio", "concurrent", "contextvars", "ctypes", "fcntl", "glob", "http", "io", "logging", "mmap", "multiprocessing", "os",
     "pathlib", "platform", "queue", "random", "resource", "sched", "secrets", "select", "selectors", "shutil", "signal", "socket",
     "socketserver", "sqlite3", "ssl", "subprocess", "sys", "tempfile", "termios", "threading", "time", "tty", "urllib", "uuid",
-    "anthropic", "click", "nacl", "nats", "nkeys", "openai", "prometheus_client", "psutil", "starlette", "tenacity", "uvicorn", "uvloop",
+    "aiohttp", "anthropic", "click", "nacl", "nats", "nkeys", "openai", "prometheus_client", "psutil", "starlette", "tenacity", "uvicorn", "uvloop",
 }  # fmt: skip
 # Of these impure modules the names that are mere values or pure functions.
 PURE_NAMES = {

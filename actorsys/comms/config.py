@@ -7,6 +7,7 @@ from msgspec import Struct, field, structs
 
 from ..bus.nats_options import NatsOptions, without_secret
 from ..errors import ConfigError
+from ..spec import nats_url as env_url
 from ..units import Seconds
 
 DEFAULT_URL = "nats://127.0.0.1:4222"
@@ -29,7 +30,9 @@ class NatsConfig(Struct, frozen=True):
     NatsConfig('nats://***@10.0.0.2:4222', connection_timeout=1, message_timeout=30)
     """
 
-    nats_url: str = field(default_factory=lambda: os.environ.get("NATS_URL") or DEFAULT_URL)  # NATS_URL; commas between several
+    nats_url: str = field(
+        default_factory=lambda: env_url(os.environ) or DEFAULT_URL
+    )  # NATS_URL or NATS_WEBSOCKET_URL; commas between several
     connection_timeout: float = field(
         default_factory=lambda: _seconds("NATS_CONNECTION_TIMEOUT", 5.0)
     )  # connect_nats waits so long

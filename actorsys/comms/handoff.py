@@ -7,26 +7,38 @@
 
 A direct message gets a completion when its `metadata.notify` is true. A task that finds nobody is followed on the record's subject
 by an error envelope in reply to it. On `agents.direct.*` a response or an error is always a notice and never work, so that no
-notice can set off another task; an acknowledgement is answered by nothing.
+notice can set off another task; an acknowledgement is answered by nothing. A third notice, "cancel", is a message in reply to a
+request: nobody waits for its answer any more.
 """
 
-import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 
+from msgspec import structs
+
 from ..bus import envelope, stamp, subjects
-from ..bus.envelope import Envelope
-from ..errors import ActorError
+from ..bus.envelope import Envelope, Stamp
+from ..errors import ActorError, AskTimeout
 from .post import Post
 
-log = logging.getLogger("actorsys.comms")
-
 NOTICE = "notice"
-COMPLETION, ACKNOWLEDGEMENT = "completion", "acknowledgement"
+COMPLETION, ACKNOWLEDGEMENT, CANCEL = "completion", "acknowledgement", "cancel"
 
 
 def is_notice(read: Envelope) -> bool:
-    """Whether a direct message tells of work that is done."""
-    return read.message_type in ("response", "error") or read.metadata.get(NOTICE) in (COMPLETION, ACKNOWLEDGEMENT)
+    """Whether a direct message is news of work, done or wanted no more."""
+    return read.message_type in ("response", "error") or read.metadata.get(NOTICE) in (COMPLETION, ACKNOWLEDGEMENT, CANCEL)
+
+
+def is_cancel(read: Envelope) -> bool:
+    """Whether the sender of the request that it replies to waits no more."""
+    return read.metadata.get(NOTICE) == CANCEL
+
+
+def with_outcome(notice: Envelope) -> Envelope:
+    """A notice as `on_completed` sees it."""
+    outcome = "failed" if notice.message_type == "error" else "done"
+    return structs.replace(notice, metadata={**notice.metadata, "outcome": outcome})
 
 
 def wants_completion(read: Envelope) -> bool:
@@ -45,11 +57,12 @@ def subject_of(sender: str) -> str:
 
 async def complete(post: Post, task: Envelope, result: Any, error: BaseException | None) -> None:
     """Tell the sender of a task that it is done, or why it is not."""
-    to = subject_of(task.from_agent)
+    to, about = subject_of(task.from_agent), {NOTICE: COMPLETION}
+    insist = "node" in task.metadata  # it has a supervisor, which sees to it that somebody listens again
     if error is None:
-        await post.respond(to, task, result, metadata={NOTICE: COMPLETION})
+        await post.respond(to, task, result, metadata=about, insist=insist)
     else:
-        await post.refuse(to, task, error, metadata={NOTICE: COMPLETION})
+        await post.refuse(to, task, error, metadata=about, insist=insist)
 
 
 async def acknowledge(post: Post, completion: Envelope) -> None:
@@ -57,17 +70,28 @@ async def acknowledge(post: Post, completion: Envelope) -> None:
     await post.respond(subject_of(completion.from_agent), completion, None, metadata={NOTICE: ACKNOWLEDGEMENT})
 
 
-def record(sender: str, to: str, content: Any, metadata: dict[str, Any] | None) -> Envelope:
+def cancel(asked: Envelope) -> Envelope:
+    """Says that nobody waits for the answer to a request any more."""
+    assert asked.to_agent is not None
+    to, about = asked.to_agent, {NOTICE: CANCEL}
+    return envelope.message(asked.from_agent, to, None, stamp.fresh(), metadata=about, in_reply_to=asked.message_id, priority=1)
+
+
+def record(sender: str, to: str, content: Any, made: Stamp, *, metadata: dict[str, Any] | None) -> Envelope:
     """The envelope of a handoff: the record of it and the task."""
-    return envelope.handoff(sender, to, content, stamp.fresh(), metadata=metadata)
+    return envelope.handoff(sender, to, content, made, metadata=metadata)
 
 
-async def publish_record(post: Post, handed: Envelope) -> None:
+async def hand_over(post: Post, handed: Envelope, deliver: Callable[[Envelope], Awaitable[object]]) -> str:
+    """Publish the record, `deliver` the task, and say beside the record when nobody takes it; the id of the task."""
     assert handed.to_agent is not None
-    await post.bus.publish(subjects.handoff(handed.from_agent, handed.to_agent), envelope.encode(handed))
-
-
-async def publish_failure(post: Post, handed: Envelope, error: ActorError) -> None:
-    """Say beside the record that the task did not get there."""
-    assert handed.to_agent is not None
-    await post.refuse(subjects.handoff(handed.from_agent, handed.to_agent), handed, error)
+    subject = subjects.handoff(handed.from_agent, handed.to_agent)
+    await post.bus.publish(subject, envelope.encode(handed))
+    try:
+        await deliver(handed)
+    except AskTimeout:  # it may have been taken all the same: the record must not say that it was not
+        raise
+    except ActorError as error:
+        await post.refuse(subject, handed, error)
+        raise
+    return handed.message_id

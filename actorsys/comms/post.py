@@ -1,6 +1,8 @@
 """How does a peer that sent something wrong hear of it? Envelopes in and out of a bus, under one name."""
 
+import asyncio
 import logging
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -9,12 +11,15 @@ from ..bus import envelope, stamp
 from ..bus.base import Bus, Incoming
 from ..bus.counters import Often
 from ..bus.envelope import Envelope, Origin
-from ..errors import ActorError, BadMessage
+from ..errors import ActorError, AskTimeout, BadMessage, UnknownAgent, Unreachable
 from ..messages import Event, Failure, Message, Request
 
 log = logging.getLogger("actorsys.comms")
 
 ENVELOPE_BYTES = 2**20  # the usual limit of a server's payload
+CONFIRM = 0.3  # seconds in which an agent says that it has a completion
+WAITS = b"waits"  # instead of nothing in a confirmation: not in custody yet, said each second until it is
+AGAIN = (0.01, 0.04, 0.15, 0.3, 1.0)  # seconds between the tries when nobody listens
 
 
 class Post:
@@ -29,27 +34,42 @@ class Post:
     async def read(self, incoming: Incoming) -> Envelope | None:
         """The envelope in a NATS message; None for one that holds none, after its sender was told, if it left a reply subject."""
         try:
-            return envelope.decode(incoming.payload, limit=ENVELOPE_BYTES)
+            return self.decode(incoming)
         except BadMessage as error:
-            self.malformed += 1
-            self.warn(incoming.subject, "a message on %s was refused: %s", incoming.subject, error)
-            if incoming.reply:
-                await self.refuse(incoming.reply, envelope.origin(incoming.payload, limit=ENVELOPE_BYTES), error)
+            await self.complain(incoming, error)
             return None
 
-    async def respond(self, reply: str, asked: Envelope, content: Any, *, metadata: dict[str, Any] | None = None) -> bool:
-        """Publish the answer to an envelope; an error instead, and false, when the content has no JSON form."""
+    def decode(self, incoming: Incoming) -> Envelope:
+        """The envelope in a NATS message. Raises BadMessage, of which `complain` tells the sender."""
+        return envelope.decode(incoming.payload, limit=ENVELOPE_BYTES)
+
+    async def complain(self, incoming: Incoming, error: BadMessage) -> None:
+        self.malformed += 1
+        self.warn(incoming.subject, "a message on %s was refused: %s", incoming.subject, error)
+        if incoming.reply:
+            await self.refuse(incoming.reply, envelope.origin(incoming.payload, limit=ENVELOPE_BYTES), error)
+
+    async def confirm(self, read: Envelope, how: bytes = b"") -> None:
+        """Say that a message is here, to whoever would send it again otherwise."""
+        if isinstance(where := read.metadata.get("confirm"), str) and where.startswith("_INBOX"):
+            with suppress(ActorError):  # then it is sent again, and known to be here
+                await self.bus.publish(where, how)
+
+    async def respond(
+        self, reply: str, asked: Envelope, content: Any, *, metadata: dict[str, Any] | None = None, insist: bool = False
+    ) -> bool:
+        """Publish the answer to an envelope; an error instead, and false, when the content has no JSON form. See `_put`."""
         if not reply:
             return True
         try:
             data = envelope.encode(envelope.response(asked, content, stamp.fresh(), sender=self.name, metadata=metadata))
         except BadMessage as error:
-            await self.refuse(reply, asked, error)
+            await self.refuse(reply, asked, error, metadata=metadata, insist=insist)
             return False
         try:
-            await self.bus.publish(reply, data)
+            await self._put(reply, data, insist=insist)
         except BadMessage as error:  # too large for the server
-            await self.refuse(reply, asked, error)
+            await self.refuse(reply, asked, error, metadata=metadata, insist=insist)
             return False
         except ActorError as error:
             self.warn(reply, "an answer was lost: %s", error)
@@ -57,7 +77,13 @@ class Post:
         return True
 
     async def refuse(
-        self, reply: str, to: Envelope | Origin | None, error: BaseException, *, metadata: dict[str, Any] | None = None
+        self,
+        reply: str,
+        to: Envelope | Origin | None,
+        error: BaseException,
+        *,
+        metadata: dict[str, Any] | None = None,
+        insist: bool = False,
     ) -> None:
         """Publish an error envelope; the traceback goes along when it is the handler's."""
         if not reply:
@@ -67,9 +93,23 @@ class Post:
         if metadata:
             made = msgspec.structs.replace(made, metadata=metadata)
         try:
-            await self.bus.publish(reply, envelope.encode(made))
+            await self._put(reply, envelope.encode(made), insist=insist)
         except ActorError as problem:
             self.warn(reply, "an error reply was lost: %s", problem)
+
+    async def _put(self, subject: str, data: bytes, *, insist: bool) -> None:
+        """Publish; with `insist` again until it is confirmed, a few times: an agent that dies just now may not have taken it."""
+        for wait in AGAIN if insist and self.bus.is_connected else ():
+            try:
+                await self.bus.request(subject, data, CONFIRM)
+                return
+            except UnknownAgent:
+                await asyncio.sleep(wait)
+            except AskTimeout:
+                pass
+            except Unreachable:
+                break
+        await self.bus.publish(subject, data)
 
     def warn(self, key: str, text: str, *args: object) -> None:
         """At most one warning per key and second, with the number of those left out."""

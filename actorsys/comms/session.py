@@ -15,7 +15,6 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 
 from ..bus import envelope, stamp, subjects
@@ -24,6 +23,7 @@ from ..bus.envelope import Envelope
 from ..bus.nats import NatsBus
 from ..clock import now_ns
 from ..errors import ActorError, AskTimeout, BadMessage, MailboxFull, UnknownAgent, Unreachable
+from ..mailbox.recent import Recent
 from ..messages import Failure, Message
 from ..names import did_you_mean, token
 from ..units import SECOND_NS
@@ -32,6 +32,7 @@ from .beat import Beat
 from .config import NatsConfig
 from .lane import Lane
 from .peers import Peer, Peers
+from .pings import Pings
 from .post import ENVELOPE_BYTES, Post, content_of, message_of
 
 log = logging.getLogger("actorsys.comms")
@@ -69,6 +70,7 @@ class Session:
         self.bus: Bus = bus or NatsBus(config.connection(), name=f"agent {name}", inbox_prefix=self._inbox)
         self.post = Post(self.bus, name)
         self.peers = Peers(int(config.heartbeat_interval * SECOND_NS))
+        self._pings = Pings(self.bus, self.peers)
         queue = subjects.queue(name)
         self._asked = micro.Endpoint("request", subjects.request(name), queue)
         self._told = micro.Endpoint("direct", subjects.direct(name), queue)
@@ -82,6 +84,7 @@ class Session:
         )
         self._beat = Beat(config.heartbeat_interval, self._say_beat)
         self._subscriptions: list[Subscription] = []
+        self._recent = Recent()
         self._closing = asyncio.Lock()
         self._is_closed = False
         self._loop = asyncio.get_running_loop()
@@ -182,10 +185,14 @@ class Session:
             error = BadMessage(f"{self.name} answers no requests: its class has no run(message).", field="message_type")
             await self.post.refuse(incoming.reply, read, error)
             return
-        await self._queue(self._requests, _Item(read, incoming.reply, _deadline(read, now_ns())))
+        if await self._queue(self._requests, _Item(read, incoming.reply, _deadline(read, now_ns()))):
+            await self.post.confirm(read)
 
     async def _on_direct(self, incoming: Incoming) -> None:
         if (read := await self.post.read(incoming)) is None:
+            return
+        if handoff.is_cancel(read):
+            await self.post.respond(incoming.reply, read, None)  # and what has begun here is finished
             return
         if handoff.is_notice(read):
             await self._take_notice(read, incoming.reply)
@@ -198,10 +205,8 @@ class Session:
             await self.post.respond(incoming.reply, read, None)
 
     async def _take_notice(self, read: Envelope, reply: str) -> None:
-        outcome = {"outcome": "failed" if read.message_type == "error" else "done"}
-        message = message_of(msgspec.structs.replace(read, metadata={**read.metadata, **outcome}), self.name)
         try:
-            self._notices.put(message, read.priority)
+            self._notices.put(message_of(handoff.with_outcome(read), self.name), read.priority)
         except MailboxFull as error:
             await self.post.refuse(reply, read, error)
             self.post.warn("notices", "a completion from %s was dropped: %s", read.from_agent, error)
@@ -227,10 +232,14 @@ class Session:
             self.peers.heard(read, now_ns())
 
     async def _queue(self, lane: Lane[_Item], item: _Item) -> bool:
+        """Whether it is ours now; what another node sends again is so already."""
+        if self._recent.is_repeated({"message_id": item.read.message_id, "metadata": item.read.metadata}):
+            return True
         try:
             lane.put(item, item.read.priority)
             return True
         except MailboxFull as error:
+            self._recent.forget(item.read.message_id)
             await self.post.refuse(item.reply, item.read, error)
             self.post.warn("full", "a message from %s was refused: %s", item.read.from_agent, error)
             return False
@@ -258,7 +267,9 @@ class Session:
         result, error = None, None
         try:
             result = await take(message_of(read, self.name))
-        except (Exception, SystemExit) as problem:
+        except BaseException as problem:
+            if _is_our_end(problem):
+                raise
             log.warning("%s: the handler of a message from %s failed", self.name, read.from_agent, exc_info=problem)
             error = problem
         endpoint.count(now_ns() - began, error)
@@ -268,7 +279,9 @@ class Session:
         async def call(message: Message) -> None:
             try:
                 await take(message)
-            except (Exception, SystemExit) as problem:
+            except BaseException as problem:
+                if _is_our_end(problem):
+                    raise
                 log.warning("%s: %s failed", self.name, what, exc_info=problem)
 
         return call
@@ -298,13 +311,8 @@ class Session:
         return made.message_id
 
     async def hand_over(self, to: str, content: Any, metadata: dict[str, Any] | None) -> str:
-        made = handoff.record(self.name, to, content_of(content), metadata)
-        await handoff.publish_record(self.post, made)
-        try:
-            return await self.tell(made)
-        except ActorError as error:
-            await handoff.publish_failure(self.post, made, error)
-            raise
+        made = handoff.record(self.name, to, content_of(content), stamp.fresh(), metadata=metadata)
+        return await handoff.hand_over(self.post, made, self.tell)
 
     async def broadcast(self, content: Any, metadata: dict[str, Any] | None, priority: int) -> str:
         made = envelope.broadcast(self.name, content_of(content), stamp.fresh(), metadata=metadata, priority=_checked(priority))
@@ -314,9 +322,12 @@ class Session:
     async def discover(self, wait: float) -> list[Peer]:
         """Ask who is there, and put it together with what was heard."""
         if self.bus.is_connected:
-            for info in await micro.discover(self.bus, wait, inbox=self._inbox):
+            found = await micro.discover(self.bus, wait, inbox=self._inbox)
+            for info in found:
                 if info.id != self._micro.id:
                     info.tell(self.peers, now_ns())
+                    self._pings.answered(info.instance)
+            await self._pings.sift(set(self.peers.instances()) - {info.instance for info in found})
         return self.peers.all(now_ns())
 
     async def _exchange(self, subject: str, made: Envelope, timeout: float) -> Incoming:
@@ -334,6 +345,13 @@ def _failure(confirmation: Incoming) -> Failure | None:
         return envelope.failure(answer) if answer.message_type == "error" else None
     except BadMessage:
         return None
+
+
+def _is_our_end(problem: BaseException) -> bool:
+    """Whether it ends this process or task; anything else is what a handler raised, whatever it may be."""
+    task = asyncio.current_task()
+    cancelled = isinstance(problem, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+    return cancelled or isinstance(problem, KeyboardInterrupt)
 
 
 def _deadline(read: Envelope, now: int) -> int | None:

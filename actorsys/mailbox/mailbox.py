@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 
 from ..spec import MailboxSpec
-from .letter import AGAIN, DEFAULT_PRIORITY, PRIORITIES, TELL, Letter
+from .letter import AGAIN, DEFAULT_PRIORITY, PRIORITIES, TELL, Letter, wants_answer
 
 WINDOW_BYTES = 2**20  # payload that may be out besides one letter, so that a stop never queues behind many megabytes
 LETTER_BYTES = 200  # what a letter weighs besides its payload, measured with sys.getsizeof over its parts
@@ -240,6 +240,13 @@ class Mailbox:
             if letter.id == number:
                 self.queue.remove(letter)
                 self._gone(letter)
+                return letter
+        return None
+
+    def find(self, message_id: str, sender: str) -> Letter | None:
+        """The request of that sender with that id, which came over NATS."""
+        for letter, _ in self.held():
+            if letter.sender == sender and wants_answer(letter) and (letter.headers or {}).get("message_id") == message_id:
                 return letter
         return None
 

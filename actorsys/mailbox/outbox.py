@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 from msgspec import Struct
 
 from ..clock import now_ns
-from ..errors import ActorError, AskTimeout, BadMessage, MailboxFull, UnknownAgent
+from ..errors import ActorError, AgentDown, AskTimeout, BadMessage, MailboxFull, UnknownAgent
 from ..messages import Failure, Request, reply_type, type_id
 from ..spec import MAX_PAYLOAD
 from ..units import SECOND_NS, format_bytes, format_seconds
@@ -27,24 +27,15 @@ WhenDown = Literal["wait", "fail"]
 
 
 class Far(Protocol):
-    """Reaches the agents of other nodes, where NATS is on."""
+    """Reaches the agents of other nodes, where NATS is on. Of a letter it reads what its sender knows: not the id."""
 
-    async def tell(self, to: str, kind: str, payload: bytes, *, priority: int, flags: int, trace: str) -> None: ...
+    async def tell(self, letter: Letter, trace: str) -> None: ...
 
-    async def ask(
-        self,
-        to: str,
-        kind: str,
-        payload: bytes,
-        expected: Any,
-        *,
-        timeout: float,
-        priority: int,
-        flags: int,
-        chain: tuple[str, ...],
-        trace: str,
-        idempotent: bool,
-    ) -> Any: ...
+    async def ask(self, letter: Letter, trace: str, expected: Any, *, idempotent: bool) -> Any: ...
+
+    async def hand_over(self, letter: Letter, trace: str, metadata: dict[str, Any] | None, *, key: str) -> str: ...
+
+    async def broadcast(self, letter: Letter, trace: str, metadata: dict[str, Any] | None, *, key: str) -> str: ...
 
 
 class Kind(Struct, frozen=True):
@@ -86,6 +77,9 @@ class Outbox(ABC):
     @abstractmethod
     def post(self, letter: Letter) -> None:
         """Send a letter on its way; never waits."""
+
+    def flush(self) -> None:  # noqa: B027 - where letters leave at once there is nothing to do
+        """Send what was posted now, instead of when the loop turns."""
 
     @abstractmethod
     def note(self, note: UpNote) -> None:
@@ -132,20 +126,21 @@ class Outbox(ABC):
         kind = _kinds.get(cls) or _kind(cls)
         if priority not in PRIORITIES:
             raise BadMessage(f"priority {priority!r}; it goes from 1 (urgent) to 5", field="priority")
+        letter = Letter(TELL, 0, to, "", kind.id, self.fit(encode(message)), priority)
         if self.far is not None and to not in self._here and not await self.is_here(to):
-            payload = self.fit(encode(message))
-            await self.far.tell(to, kind.id, payload, priority=priority, flags=0, trace=self.trace())
+            await self.far.tell(letter, self.trace())
             return
-        self.post(Letter(TELL, 0, to, "", kind.id, self.fit(encode(message)), priority))
+        self.post(letter)
         await self.custody()
 
     async def tell_raw(self, to: str, kind: str, payload: bytes, *, priority: int, flags: int) -> None:
         if priority not in PRIORITIES:
             raise BadMessage(f"priority {priority!r}; it goes from 1 (urgent) to 5", field="priority")
+        letter = Letter(TELL, 0, to, "", kind, self.fit(payload), priority, 0, flags)
         if self.far is not None and not await self.is_here(to):
-            await self.far.tell(to, kind, self.fit(payload), priority=priority, flags=flags, trace=self.trace())
+            await self.far.tell(letter, self.trace())
             return
-        self.post(Letter(TELL, 0, to, "", kind, self.fit(payload), priority, 0, flags))
+        self.post(letter)
         await self.custody()
 
     async def ask(
@@ -165,6 +160,23 @@ class Outbox(ABC):
             to, kind, encode(message), timeout=timeout, priority=priority, flags=flags, idempotent=idempotent
         )
 
+    async def ask_any(
+        self, capability: str, message: Any, *, timeout: float, when_down: WhenDown = "wait", idempotent: bool = False
+    ) -> Any:
+        """See `Agent.ask`."""
+        if not timeout >= 0:
+            raise BadMessage(f"timeout {timeout!r}; it is a number of seconds", field="timeout")
+        until = now_ns() + int(min(timeout, MAX_TIMEOUT) * SECOND_NS)
+        names = await self.command("find", {"capability": capability, "but": self.name})
+        for number, name in enumerate(names, 1):
+            left = max(0.0, (until - now_ns()) / SECOND_NS)
+            try:
+                return await self.ask(name, message, timeout=left, when_down=when_down, idempotent=idempotent)
+            except (UnknownAgent, AgentDown) as error:
+                if number == len(names) or (isinstance(error, AgentDown) and error.may_have_run):
+                    raise
+        raise AssertionError("`find` but for one raises when there is no other")
+
     async def ask_raw(
         self, to: str, kind: Kind, payload: bytes, *, timeout: float, priority: int, flags: int, idempotent: bool = False
     ) -> Any:
@@ -173,16 +185,17 @@ class Outbox(ABC):
         if not timeout >= 0:
             raise BadMessage(f"timeout {timeout!r}; it is a number of seconds", field="timeout")
         timeout = min(timeout, MAX_TIMEOUT)
-        self.fit(payload)
         deadline = now_ns() + int(timeout * SECOND_NS)
+        letter = Letter(ASK, 0, to, "", kind.id, self.fit(payload), priority, deadline, flags, 0, self.chain())
         if self.far is not None and to not in self._here and not await self.is_here(to):
-            return await self._ask_far(self.far, to, kind, payload, deadline, priority, flags, idempotent=idempotent)
+            return await self.far.ask(letter, self.trace(), kind.reply, idempotent=idempotent)
         if self._full and to in self._full:
             await self.wait_room(to, min(timeout, ROOM_TIMEOUT))
         number, answer = self.expect(kind.decode_reply)
         timer = asyncio.get_running_loop().call_later(timeout, self._timed_out, number, to, timeout)
         try:
-            self.post(Letter(ASK, number, to, "", kind.id, payload, priority, deadline, flags, 0, self.chain()))
+            letter.id = number
+            self.post(letter)
             return await answer
         except asyncio.CancelledError:
             if number in self._asks:
@@ -195,23 +208,7 @@ class Outbox(ABC):
         finally:
             timer.cancel()
             self._asks.pop(number, None)
-        return await self._ask_far(self.far, to, kind, payload, deadline, priority, flags, idempotent=idempotent)
-
-    async def _ask_far(
-        self, far: Far, to: str, kind: Kind, payload: bytes, deadline: int, priority: int, flags: int, *, idempotent: bool
-    ) -> Any:
-        return await far.ask(
-            to,
-            kind.id,
-            payload,
-            kind.reply,
-            timeout=(deadline - now_ns()) / SECOND_NS,
-            priority=priority,
-            flags=flags,
-            chain=self.chain(),
-            trace=self.trace(),
-            idempotent=idempotent,
-        )
+        return await self.far.ask(letter, self.trace(), kind.reply, idempotent=idempotent)
 
     def expect(self, decode_reply: Callable[[Any], Any] = _PLAIN.decode_reply) -> tuple[int, asyncio.Future[Any]]:
         """A new number, and the answer that will come under it."""
@@ -250,6 +247,10 @@ class Outbox(ABC):
                 self._full[note.name] = (note.reject, asyncio.get_running_loop().create_future())
         elif (entry := self._full.pop(note.name, None)) is not None and not entry[1].done():
             entry[1].set_result(None)
+
+    def has_room(self, to: str) -> bool:
+        """Whether `wait_room` returns at once."""
+        return to not in self._full
 
     async def wait_room(self, to: str, timeout: float = ROOM_TIMEOUT) -> None:
         """Wait until the mailbox has room. Raises MailboxFull by its policy or after the timeout."""

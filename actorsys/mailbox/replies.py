@@ -11,6 +11,9 @@ class Ask(Struct):
     source: str
     number: int
     box: Mailbox
+    is_stream: bool = False
+    parts: int = 0  # passed on so far
+    under_way: int = 0  # of these, units that were not read yet
 
 
 class Replies:
@@ -23,12 +26,21 @@ class Replies:
     def __len__(self) -> int:
         return len(self._asks)
 
-    def open(self, letter_id: int, source: str, number: int, box: Mailbox) -> None:
-        self._asks[letter_id] = Ask(source, number, box)
+    def open(self, letter_id: int, source: str, number: int, box: Mailbox, *, is_stream: bool = False) -> None:
+        self._asks[letter_id] = Ask(source, number, box, is_stream)
         self._numbers.setdefault(source, {})[number] = letter_id
 
     def is_open(self, letter_id: int) -> bool:
         return letter_id in self._asks
+
+    def get(self, letter_id: int) -> Ask | None:
+        """The ask that waits for the answer to this letter."""
+        return self._asks.get(letter_id)
+
+    def has_parts(self, letter_id: int) -> bool:
+        """Whether part of the answer has passed on."""
+        ask = self._asks.get(letter_id)
+        return ask is not None and ask.parts > 0
 
     def end(self, letter_id: int) -> Ask | None:
         """Nobody waits for the answer to this letter any more."""

@@ -22,19 +22,28 @@ from .letter import (
     FAIL_WHEN_DOWN,
     FAILURE,
     HOST,
+    PART,
     REMOTE,
+    REPLY,
+    STREAM,
+    STREAM_WINDOW,
     TELL,
     Cancel,
+    Credit,
     Failed,
     Forget,
     Full,
+    Grant,
     Letter,
     Room,
+    Withdraw,
     wants_answer,
+    wants_end,
+    weight,
 )
 from .mailbox import LETTER_BYTES, SAMPLE, Ledger, Mailbox
 from .recent import Recent
-from .replies import Replies
+from .replies import Ask, Replies
 from .traffic import (
     Blamed,
     Close,
@@ -126,6 +135,8 @@ class Switchboard:
                 target = self._accept(letter, source, shown, now, actions)
                 if target is not None:
                     touched[target.name] = target
+            elif letter.kind == PART:
+                self._part(letter, actions)
             else:
                 self._answer(letter, actions)
         if box is not None:
@@ -138,6 +149,10 @@ class Switchboard:
         for note in frame.notes:
             if type(note) is Forget:
                 self._forget(source, note, actions)
+            elif type(note) is Credit:
+                self._credit(source, note, actions)
+            elif type(note) is Withdraw:
+                self._withdraw(note, actions)
         if frame.number:
             confirm = Confirm(source, frame.number)
             if box is not None:
@@ -156,7 +171,7 @@ class Switchboard:
         """Take a letter into custody. What cannot be accepted is answered, or dead-lettered, at once."""
         if letter.cause and letter.kind == TELL and self._is_repeated(letter, source):
             return None
-        if letter.flags & REMOTE and self._recent.is_repeated(letter.headers):
+        if letter.flags & REMOTE and self._recent.is_repeated(letter.headers, letter.sender):
             return None
         boxes = self._routes.get(letter.to)
         if boxes is None:
@@ -172,7 +187,7 @@ class Switchboard:
         number = self._next
         self._next = number + 1
         if letter.kind == ASK:
-            self._replies.open(number, source, letter.id, box)
+            self._replies.open(number, source, letter.id, box, is_stream=bool(letter.flags & STREAM))
         letter.id = number
         if not letter.flags & REMOTE:
             letter.sender = shown
@@ -202,7 +217,7 @@ class Switchboard:
         """The letter took the last room: make some, or tell its sender, once, so that its next tell waits or raises."""
         if box.spec.overflow == "drop_oldest":
             while box.is_over and (dropped := box.drop_oldest()) is not None:
-                self._bury(box, dropped, "mailbox full, oldest dropped", now, actions)
+                self._bury(box, dropped, "mailbox full, oldest dropped", False, now, actions)
         elif source != box.name or letter.flags & REMOTE:
             entry = (source, letter.to)
             if entry not in box.waiting:
@@ -230,9 +245,10 @@ class Switchboard:
     ) -> None:
         if letter.kind == ASK:
             self._fail(source, letter.id, error, actions)
-        elif wants_answer(letter):
+            return
+        if wants_end(letter):
             actions.append(Unanswered(letter, Failure.of(error, with_traceback=False)))
-        else:
+        if not wants_answer(letter):
             letter.id = self._next
             self._next += 1
             letter.sender = letter.sender or shown
@@ -247,8 +263,35 @@ class Switchboard:
         if ask is None:
             self.late_replies += 1
             return
+        if ask.is_stream and letter.kind == REPLY and letter.ordinal != ask.parts:
+            self._fail(ask.source, ask.number, _broken(ask), actions)
+            return
         letter.id = ask.number
         actions.append(Deliver(ask.source, [letter]))
+
+    def _part(self, letter: Letter, actions: list[Action]) -> None:
+        """Pass on a part of an answer, if it is the next one and there was credit for it; else the stream is broken."""
+        ask = self._replies.get(letter.id)
+        if ask is None or not ask.is_stream or letter.ordinal <= ask.parts:
+            return
+        if letter.ordinal > ask.parts + 1 or ask.under_way >= STREAM_WINDOW:
+            self._cancel(letter.id, actions)
+            self._fail(ask.source, ask.number, _broken(ask), actions)
+            return
+        ask.parts = letter.ordinal
+        ask.under_way += weight(letter.payload)
+        letter.id = ask.number
+        actions.append(Deliver(ask.source, [letter]))
+
+    def _credit(self, source: str, note: Credit, actions: list[Action]) -> None:
+        number = self._replies.find(source, note.id)
+        ask = None if number is None else self._replies.get(number)
+        if number is None or ask is None:
+            return
+        units = min(note.units, ask.under_way)
+        if units:
+            ask.under_way -= units
+            actions.append(Tell(ask.box.name, Grant(number, units)))
 
     def _acknowledge(self, box: Mailbox, numbers: list[int]) -> None:
         taken = self._taken
@@ -268,7 +311,8 @@ class Switchboard:
         self._taken.pop(note.id, None)
         if letter is not None:
             box.failed += 1
-            self._bury(box, letter, note.failure.line, now, actions, note.failure.traceback)
+            box.dead += 1
+            self._keep(letter, note.failure.line, now, actions, note.failure.traceback)  # its agent has told whoever waits
 
     def _forget(self, source: str, note: Forget, actions: list[Action]) -> None:
         number = self._replies.find(source, note.id)
@@ -282,6 +326,19 @@ class Switchboard:
             return
         if number in ask.box.out:
             actions.append(Tell(ask.box.name, Cancel(number)))
+
+    def _withdraw(self, note: Withdraw, actions: list[Action]) -> None:
+        """The asker on another node has gone: as `_cancel`. A request that comes after this note is taken for one that was here."""
+        for box in self._routes.get(note.to, ()):
+            letter = box.find(note.message_id, note.sender)
+            if letter is None:
+                continue
+            if letter.id in box.out:
+                actions.append(Tell(box.name, Cancel(letter.id)))
+            elif not box.withdraw(letter.id):
+                letter.deadline = 1  # it was out at a death: its agent alone may say that it is done with
+            return
+        self._recent.withdraw(note.message_id, note.sender)
 
     def _deliver(self, box: Mailbox, now: int, actions: list[Action]) -> None:
         while box.is_up:
@@ -359,9 +416,12 @@ class Switchboard:
             actions.append(Blamed(box.name, blamed, quarantined))
             if quarantined:
                 box.remove_suspect(blamed.id)
-                self._bury(box, blamed, f"killed {base(box.name)!r} {blamed.deliveries} times: {event.reason}", now, actions)
+                self._bury(
+                    box, blamed, f"killed {base(box.name)!r} {blamed.deliveries} times: {event.reason}", True, now, actions
+                )
         for letter in [*box.suspects.values(), *box.queue]:
-            if letter.flags & FAIL_WHEN_DOWN and (self._replies.is_open(letter.id) or wants_answer(letter)):
+            is_cut = self._replies.has_parts(letter.id)  # handled again it would begin again, and its reader has had a part
+            if is_cut or (letter.flags & FAIL_WHEN_DOWN and (self._replies.is_open(letter.id) or wants_answer(letter))):
                 may_have_run = box.withdraw(letter.id) is None
                 if may_have_run:
                     box.remove_suspect(letter.id)
@@ -385,7 +445,7 @@ class Switchboard:
             if letter.kind == ASK or wants_answer(letter):
                 self._end_ask(letter, event.reason, may_have_run, actions)
             else:
-                self._bury(box, letter, event.reason, now, actions)
+                self._bury(box, letter, event.reason, may_have_run, now, actions)
         self._release(actions)
         if event.forget:
             self._forget_ended(box)
@@ -401,7 +461,7 @@ class Switchboard:
     def _end_ask(self, letter: Letter, reason: str, may_have_run: bool, actions: list[Action]) -> None:
         self._taken.pop(letter.id, None)
         ask = self._replies.end(letter.id)
-        if ask is None and not wants_answer(letter):
+        if ask is None and not wants_end(letter):
             return
         ran = "its handler may have run" if may_have_run else "its handler has not run"
         message = f"{letter.to!r} ended before it answered ({ran}): {reason}"
@@ -413,12 +473,12 @@ class Switchboard:
 
     # --- dead letters
 
-    def _bury(self, box: Mailbox, letter: Letter, reason: str, now: int, actions: list[Action], traceback: str = "") -> None:
+    def _bury(self, box: Mailbox, letter: Letter, reason: str, may_have_run: bool, now: int, actions: list[Action]) -> None:
         box.dead += 1
         self._taken.pop(letter.id, None)
-        if letter.kind == ASK or wants_answer(letter):
-            self._end_ask(letter, reason, letter.deliveries > 0, actions)
-        self._keep(letter, reason, now, actions, traceback)
+        if letter.kind == ASK or wants_end(letter):
+            self._end_ask(letter, reason, may_have_run, actions)
+        self._keep(letter, reason, now, actions)
 
     def _keep(self, letter: Letter, reason: str, now: int, actions: list[Action], traceback: str = "") -> None:
         dead = DeadLetter(
@@ -445,3 +505,12 @@ class Switchboard:
             self._deliver(box, now, actions)
             self._release(actions)
         return actions
+
+
+def _broken(ask: Ask) -> AgentDown:
+    """For a stream whose parts do not follow each other: a process died with some, or sends without credit."""
+    return AgentDown(
+        f"{ask.box.shown!r} has sent {ask.parts} parts, and what came next is not the next one: the rest of the stream is lost.",
+        reason="parts were lost",
+        may_have_run=True,
+    )

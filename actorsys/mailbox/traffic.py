@@ -89,7 +89,7 @@ class Confirm(Action):
 
 
 class Unanswered(Action):
-    """A letter that ends without a handler's answer, although somebody waits for one on NATS."""
+    """A letter that ends without a handler's answer, although somebody on NATS waits for one, or for the completion of a task."""
 
     letter: Letter
     failure: Failure

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar, overload
 
 from ..errors import ActorError, Unreachable
 from ..mailbox.codec import decoder
-from ..mailbox.letter import Watch
-from ..mailbox.outbox import packed
+from ..mailbox.letter import TELL, Letter, Watch
+from ..mailbox.outbox import Far, WhenDown, packed
 from ..mailbox.ref import Ref
 from ..messages import Down, Event, Message, Request, class_path
 from .context import current
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from ..bus.nats import NatsBus
     from ..memory.base import Memory
     from .loop import Runtime
+
+R = TypeVar("R")
 
 
 class Agent:
@@ -48,7 +50,7 @@ class Agent:
     @classmethod
     def __before_fork__(cls) -> None:
         """Called where the class was loaded, before its agents are forked: they share what each would find out for 0.3 MiB."""
-        is_async(cls.receive), is_async(cls.on_notice)
+        is_async(cls.receive), is_async(cls.on_notice), is_async(cls.on_broadcast), is_async(cls.on_completed)
         for handler in cls.__handlers__.values():
             with suppress(Exception):  # it is reported by the agent, which makes it again
                 decoder(handler.type)
@@ -77,6 +79,17 @@ class Agent:
     async def on_notice(self, notice: Down) -> None:
         """Called, like a handler, when an agent that this one monitors has died."""
         self.log.info("%s is down: %s", notice.agent, notice.reason)
+
+    async def on_broadcast(self, message: Message) -> None:
+        """Called with a broadcast that no handler takes; without an override `receive` is, if there is one."""
+
+    async def on_completed(self, message: Message) -> None:
+        """Called when somebody is done with what this agent handed over, and with acknowledgements of what this one was done with.
+
+        `message.in_reply_to` is the id that `handoff` returned, `message.metadata["notice"]` "completion" or "acknowledgement", and
+        `message.metadata["outcome"]` "done" or "failed"; then `message.payload` is the failure. Without an override `receive` is
+        called, if there is one.
+        """
 
     # --- to use
 
@@ -125,6 +138,74 @@ class Agent:
     async def find(self, *, capability: str) -> list[Ref]:
         """The agents, of this node first, then of others, that were given this capability and are there."""
         return [self.agent(name) for name in await self._runtime.command("find", {"capability": capability})]
+
+    @overload
+    async def ask(
+        self,
+        message: Request[R],
+        *,
+        capability: str,
+        timeout: float = 30.0,
+        when_down: WhenDown = "wait",
+        idempotent: bool = False,
+    ) -> R: ...
+    @overload
+    async def ask(
+        self,
+        message: dict[str, Any] | str,
+        *,
+        capability: str,
+        timeout: float = 30.0,
+        when_down: WhenDown = "wait",
+        idempotent: bool = False,
+    ) -> Any: ...
+    async def ask(
+        self,
+        message: Any,
+        *,
+        capability: str,
+        timeout: float = 30.0,
+        when_down: WhenDown = "wait",
+        idempotent: bool = False,
+    ) -> Any:
+        """Ask one of the other agents with a capability: of this node the one with the least mail, else any of another node.
+
+        One that turns out to be gone before its handler ran is passed over; all within `timeout`. Raises what `Ref.ask` raises, and
+        UnknownAgent when no other agent has the capability.
+        """
+        return await self._runtime.ask_any(capability, message, timeout=timeout, when_down=when_down, idempotent=idempotent)
+
+    async def handoff(self, to: Ref | str, content: Any, metadata: dict[str, Any] | None = None) -> str:
+        """Give a task to an agent, of this node or another, and go on; its id. The outcome comes to `on_completed`.
+
+        Returns when the task is in the other's mailbox, at priority 1. It leaves at once, also in a handler, and a handler that runs
+        again after a crash hands over under the same id: an agent's mailbox that has it takes it once.
+
+        Raises UnknownAgent or AgentDown when nobody takes it, MailboxFull, BadMessage for what is no JSON, and Unreachable without
+        NATS and in `on_start`.
+        """
+        runtime = self._runtime
+        kind, payload = packed(content)
+        letter = Letter(TELL, 0, to if isinstance(to, str) else to.name, "", kind, runtime.fit(payload), 1)
+        return await self._far.hand_over(letter, runtime.trace(), metadata, key=runtime.key())
+
+    async def broadcast(self, content: Any, metadata: dict[str, Any] | None = None) -> str:
+        """Tell every other agent, of all nodes; its id. Whoever has no room, or is not there, misses it.
+
+        It leaves at once, also in a handler; a handler that runs again sends it again, under the same id. Raises BadMessage for what
+        is no JSON, and Unreachable without NATS and in `on_start`.
+        """
+        runtime = self._runtime
+        kind, payload = packed(content)
+        letter = Letter(TELL, 0, "", "", kind, runtime.fit(payload))
+        return await self._far.broadcast(letter, runtime.trace(), metadata, key=runtime.key())
+
+    @property
+    def _far(self) -> Far:
+        far = self._runtime.far
+        if far is None:
+            raise Unreachable(f"{self.name} has no NATS connection, which handoffs and broadcasts need: NATS is off.")
+        return far
 
     def every(self, seconds: float, message: Event | Request[Any] | Any) -> Timer:
         """Send this agent a message each `seconds`, the first one after `seconds`; at most one is pending at a time.

@@ -46,9 +46,9 @@ from ..process import loading
 from ..process.kernel import give_back
 from ..spec import Assignment
 from .agent import Agent
-from .handlers import is_async
+from .early import NotReady
 from .loop import Crash, Runtime
-from .routes import Route, routes
+from .routes import rest_routes, routes
 from .state_messages import state_routes
 from .versions import bring_up
 
@@ -181,12 +181,9 @@ class _Life:
             return Stopped(by_itself=True)
         pipe.send(Frame(notes=[Ready()]))
         cls = type(agent)
-        receive = None
-        if cls.receive is not Agent.receive:
-            receive = Route(agent.receive, dict, dict, is_async(cls.receive))
         remote = await self._connect(runtime)
         runtime.sending.is_patient = True
-        runtime.serve({**state_routes(runtime, cls.__handlers__), **routes(agent, cls.__handlers__)}, receive)
+        runtime.serve({**state_routes(runtime, cls.__handlers__), **routes(agent, cls.__handlers__)}, rest_routes(agent))
         try:
             return await self._until_end(agent, runtime)
         finally:
@@ -206,6 +203,8 @@ class _Life:
             memory = create(assignment.memory, context)
         restored = await memory.open(assignment.run)
         self._runtime = refs.home = runtime = Runtime(assignment, pipe, memory, restored)
+        if assignment.nats is not None:
+            runtime.far = NotReady(assignment.shown)
         runtime.sending.send_again()
         try:
             agent = cls._born(runtime, assignment.args)

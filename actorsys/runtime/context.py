@@ -11,7 +11,7 @@ from .state import State
 class Delivery:
     """One attempt at one letter. What its handler sends is kept here until the handler ends, or waits."""
 
-    __slots__ = ("is_cancelled", "is_open", "letter", "sends", "state", "steps", "told", "worker")
+    __slots__ = ("is_cancelled", "is_open", "letter", "published", "sends", "state", "steps", "told", "worker")
 
     def __init__(self, letter: Letter, worker: "asyncio.Task[Any]", state: State) -> None:
         self.letter = letter
@@ -19,6 +19,7 @@ class Delivery:
         self.state = state  # the agent's, or with several handlers at once a view of its own, so that one rolls back alone
         self.sends: list[Letter] = []
         self.told = 0  # tells that left, or may have left in an earlier attempt, with their ordinals
+        self.published = 0  # handoffs and broadcasts so far
         self.steps: set[str] | None = None  # names of those begun, once there is one
         self.is_open = True
         self.is_cancelled = False

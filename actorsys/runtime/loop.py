@@ -35,6 +35,7 @@ from .steps import Steps
 from .timers import Timers
 
 if TYPE_CHECKING:
+    from ..bus.counters import Often
     from ..bus.nats import NatsBus
 
 FLUSH_ACKS = 64  # acknowledge at least every so many letters, so that the next ones are on their way meanwhile
@@ -67,9 +68,10 @@ class Runtime(Outbox):
         self.ending: asyncio.Future[str | Crash] = asyncio.get_running_loop().create_future()
         self.remote_reply: Callable[[Letter, bytes | None, Failure | None], Awaitable[None]] | None = None
         self.bus: NatsBus | None = None
+        self.often: Often | None = None  # set with `bus`
         self.timers = Timers(assignment.name, assignment.incarnation, lambda letter: self.sending.post(letter, None))
         self._routes: dict[str, Route] = {}
-        self._rest: Route | None = None
+        self._rest: dict[str, Route] = {}
         self._queue = Lanes()
         self._idle: deque[asyncio.Future[None]] = deque()
         self._workers: list[asyncio.Task[None]] = []
@@ -82,8 +84,17 @@ class Runtime(Outbox):
     def log(self) -> logging.Logger:  # made when it is used: most agents never log, and it costs 80 KiB of unshared pages
         return logging.getLogger(self.assignment.shown)
 
+    def _warn(self, letter: Letter, key: str, text: str, error: Exception | None = None) -> None:
+        """A warning about a letter; of those from off the node, at most one per key and second, with the number of those left out."""
+        held = self.often.hold(key) if self.often is not None and letter.flags & REMOTE else 0
+        if held is not None:
+            self.log.warning("%s%s", text, f" ({held} more like this)" if held else "", exc_info=error)
+
     def post(self, letter: Letter) -> None:
         self.sending.post(letter, current.get())
+
+    def flush(self) -> None:
+        self.sending.flush()
 
     def note(self, note: UpNote) -> None:
         self.sending.note(note)
@@ -108,6 +119,14 @@ class Runtime(Outbox):
             return ""
         trace = headers["metadata"].get("trace")
         return trace if isinstance(trace, str) else str(headers["message_id"])
+
+    def key(self) -> str:
+        """Names the next handoff or broadcast of the running handler, alike when it runs again; empty outside of a handler."""
+        delivery = current.get()
+        if delivery is None or not delivery.is_open:
+            return ""
+        delivery.published += 1
+        return f"{self.name} {self.assignment.run}.{delivery.letter.id} {delivery.published}"
 
     def sender(self) -> Ref | None:
         delivery = current.get()
@@ -136,8 +155,8 @@ class Runtime(Outbox):
 
     # --- letters in
 
-    def serve(self, routes: dict[str, Route], rest: Route | None) -> None:
-        """Begin to handle letters: each by the route of its type, others by `rest`."""
+    def serve(self, routes: dict[str, Route], rest: dict[str, Route]) -> None:
+        """Begin to handle letters: each by the route of its type, others by `rest`; see `rest_routes`."""
         self._routes, self._rest = routes, rest
         for _ in range(self.assignment.concurrency):
             worker = asyncio.get_running_loop().create_task(self._work())
@@ -150,7 +169,7 @@ class Runtime(Outbox):
             chain = [each.partition("@")[0] for each in (*letter.chain, self.name)]
             error = AskCycle(f"{' -> '.join(chain)}: each waits for the next, so none can answer.", chain=chain)
             failure = Failure.of(error, with_traceback=False)
-            if wants_answer(letter):
+            if letter.flags & REMOTE:
                 refusal = asyncio.get_running_loop().create_task(self._refuse(letter, failure))
                 self._refusals.add(refusal)
                 refusal.add_done_callback(self._refusals.discard)
@@ -170,6 +189,10 @@ class Runtime(Outbox):
         if delivery is not None:
             delivery.is_cancelled = True
             delivery.worker.cancel()
+            return
+        for letter in self._queue:
+            if letter.id == number:
+                letter.deadline = 1  # it is skipped when its turn comes
 
     async def quiesce(self, timeout: float) -> None:
         """Take no more letters; give running handlers `timeout` seconds, then cancel them: their messages stay in custody."""
@@ -230,7 +253,7 @@ class Runtime(Outbox):
                 sending.skip(letter)  # said to everyone, or told of: nobody must listen
                 await self._answer_remote(letter, None, None)
                 return
-            self.log.warning("%s", error)
+            self._warn(letter, f"refused {error.field}", str(error))
             await self._refuse(letter, Failure.of(error, with_traceback=False))
             return
         delivery = Delivery(letter, worker, self._state if self._is_serial else self._state.view())
@@ -258,7 +281,7 @@ class Runtime(Outbox):
             else:
                 sending.finish(delivery, changes)
         except Exception as error:  # noqa: BLE001 - it is the user's code: `_failed` passes it on
-            await self._failed(delivery, error)
+            await self._failed(delivery, error, route)
         except asyncio.CancelledError:
             delivery.state.roll_back()
             delivery.sends.clear()
@@ -276,7 +299,7 @@ class Runtime(Outbox):
             if began:
                 sending.note(Timing(letter.type.rpartition(":")[2], time.monotonic() - began))
 
-    async def _failed(self, delivery: Delivery, error: Exception) -> None:
+    async def _failed(self, delivery: Delivery, error: Exception, route: Route) -> None:
         """Errors go to whoever can act (G4)."""
         letter = delivery.letter
         delivery.state.roll_back()
@@ -292,7 +315,8 @@ class Runtime(Outbox):
         on_error = self.assignment.on_error
         if on_error == "restart" or (on_error == "auto" and letter.kind != ASK and not letter.flags & REMOTE):
             raise Crash(failure) from error
-        self.log.warning("%s from %s failed", letter.type or "a message", letter.sender, exc_info=error)
+        text = f"{letter.type or 'a message'} from {letter.sender} failed"
+        self._warn(letter, f"{route.type.__name__} {type(error).__name__}", text, error)
         if on_error == "stop":  # and stay stopped, whatever the restart type
             self.note(Command(0, "stop", {"names": [self.assignment.name]}))
 
@@ -338,15 +362,16 @@ class Runtime(Outbox):
         elif isinstance(payload, dict) and isinstance(kind := payload.get("type"), str):
             route = self._routes.get(kind)
             fields = {name: value for name, value in payload.items() if name != "type"}
-        is_notice = letter.headers is not None and letter.headers.get("kind") == "notice"  # news about work, never work itself
-        if route is None or route.type is Down or is_notice:
-            return self._read_rest(letter, payload)
+        kind = (letter.headers or {}).get("kind", "")
+        if route is None or route.type is Down or kind == "notice":  # news about work, never work itself
+            return self._read_rest(letter, payload, kind)
         return route, convert(fields, route.type, lenient=bool(letter.flags & LENIENT), from_json=True)
 
-    def _read_rest(self, letter: Letter, payload: Any) -> tuple[Route, Any]:
+    def _read_rest(self, letter: Letter, payload: Any, hook: str = "") -> tuple[Route, Any]:
         """A letter that no handler takes."""
-        if self._rest is not None:
-            return self._rest, self._as_message(letter, payload)
+        route = self._rest.get(hook) or self._rest.get("")
+        if route is not None:
+            return route, self._as_message(letter, payload)
         kind = letter.type or (payload.get("type") if isinstance(payload, dict) else None)
         raise self._unknown(kind.rpartition(":")[2] if isinstance(kind, str) else "")
 

@@ -1,10 +1,12 @@
 """The agent's own NATS connection: what arrives on it goes into its mailbox first, and is answered by whoever handles it."""
 
 import logging
+from contextlib import suppress
 
 from msgspec import convert
 
 from ..bus import subjects
+from ..bus.counters import Often
 from ..bus.nats import NatsBus
 from ..bus.nats_options import NatsOptions
 from ..clock import now_ns
@@ -13,10 +15,14 @@ from ..comms.calls import Calls, Where
 from ..comms.micro import Endpoint, Micro, about
 from ..comms.post import Post
 from ..comms.reception import Reception
+from ..errors import ActorError
 from ..mailbox.letter import Bus, Frame, Letter
 from ..messages import Failure
 from ..names import base, token
+from ..units import SECOND_NS
 from .loop import Runtime
+
+FIRST_WAIT = 2.0  # seconds from the start in which answers wait for the connection
 
 
 class Remote:
@@ -26,21 +32,23 @@ class Remote:
         assignment = runtime.assignment
         name = base(assignment.name)
         self._runtime = runtime
+        self._began = now_ns()
         self._log = logging.getLogger(runtime.name)
         self._inbox = f"_INBOX_{token(runtime.name).replace('/', '-')}"
         self.bus = NatsBus(convert(assignment.nats, NatsOptions), name=f"agent {runtime.name}", inbox_prefix=self._inbox)
         self.bus.watch(self._changed)
         self._post = Post(self.bus, name)
-        self._reception = Reception(self.bus, name=name, to=assignment.name, run=assignment.instance, accept=self._accept)
+        self._reception = Reception(self.bus, runtime, name=name, to=assignment.name, run=assignment.instance)
         self._asked = Endpoint("request", subjects.request(name), subjects.queue(name))
         self._told = Endpoint("direct", subjects.direct(name), subjects.queue(name))
-        said = about(name, assignment.node, assignment.capabilities, "running")
+        said = about(name, assignment.node, assignment.capabilities, "running", assignment.instance)
         self._micro = Micro(self.bus, [self._asked, self._told], lambda: said, description=assignment.description)
 
     async def start(self) -> None:
         runtime = self._runtime
         assignment = runtime.assignment
         runtime.bus = self.bus
+        runtime.often = Often(1.0)
         runtime.remote_reply = self._answer
         runtime.far = Calls(
             self.bus,
@@ -57,12 +65,7 @@ class Remote:
     async def close(self, timeout: float) -> None:
         """Take nothing more, send what waits, within `timeout` seconds."""
         await self.bus.drain(timeout)
-
-    async def _accept(self, letter: Letter) -> None:
-        runtime = self._runtime
-        await runtime.wait_room(letter.to)
-        runtime.post(letter)
-        await runtime.custody()
+        self._runtime.flush()  # what came last is posted, but nobody may turn the loop for it
 
     async def _answer(self, letter: Letter, payload: bytes | None, failure: Failure | None) -> None:
         """A handler is done with a letter that came over NATS; on return its answer, if one is wanted, has left this process."""
@@ -70,6 +73,11 @@ class Remote:
         error = failure.error() if failure is not None else None
         endpoint = self._asked if headers["kind"] == "request" else self._told
         endpoint.count(now_ns() - headers["arrived"], error)
+        if not self.bus.connects:
+            # What was handed on from an earlier life comes before there is a connection. An answer kept until then would be lost with
+            # this process, but its letter is acknowledged: nobody would answer again.
+            with suppress(ActorError):
+                await self.bus.wait_connected(max(0.0, FIRST_WAIT - (now_ns() - self._began) / SECOND_NS))
         if await answer(self._post, letter, payload, error):
             await self.bus.push()
 

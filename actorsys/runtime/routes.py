@@ -7,8 +7,10 @@ from msgspec import Struct
 
 from ..mailbox.codec import decoder
 from ..messages import Down, type_id
+from .agent import Agent
 from .handlers import Handler, is_async
 
+REST = {"": "receive", "broadcast": "on_broadcast", "notice": "on_completed"}  # by what the letter is
 _DOWN = type_id(Down)
 _decode_down = decoder(Down)
 
@@ -21,6 +23,17 @@ class Route(Struct, frozen=True):
     decode: Callable[[Any], Any]
     is_async: bool
     in_thread: bool = False
+
+
+def rest_routes(agent: Agent) -> dict[str, Route]:
+    """The ways to what takes a message that no handler does, as far as the class has them; `receive` stands in for the others."""
+    cls = type(agent)
+    table = {}
+    for kind, name in REST.items():
+        method = getattr(cls, name)
+        if method is not getattr(Agent, name):
+            table[kind] = Route(getattr(agent, name), dict, dict, is_async(method))
+    return table
 
 
 def routes(agent: Any, handlers: dict[str, Handler]) -> dict[str, Route]:

@@ -4,7 +4,7 @@ import zlib
 
 from msgspec import Struct
 
-from actorsys import Agent, AgentDown, AskTimeout, Event, Request, on
+from actorsys import Agent, AgentDown, AskTimeout, Event, Message, Request, Unreachable, on
 
 CITIES = ("Lisbon", "Oslo", "Nairobi", "Osaka", "Quito")
 SKIES = ("sunny", "cloudy", "rainy", "windy", "foggy")
@@ -30,9 +30,10 @@ class Advise(Request[str]):
 
 
 class Published(Event):
-    """Somebody used your forecast."""
+    """Told to everyone: there is a new piece of advice."""
 
     city: str
+    day: int
 
 
 class NextRound(Event):
@@ -49,7 +50,7 @@ class WeatherBot(Agent):
     @on
     async def published(self, msg: Published) -> None:
         self.state["published"] = self.state.get("published", 0) + 1
-        self.log.info("my forecast for %s was published; that makes %d", msg.city, self.state["published"])
+        self.log.info("I hear that my forecast for %s was published; that makes %d", msg.city, self.state["published"])
 
 
 class GeneralAssistant(Agent):
@@ -57,7 +58,7 @@ class GeneralAssistant(Agent):
     async def advise(self, msg: Advise) -> str:
         report = msg.report
         what = "take an umbrella" if report.sky == "rainy" else "take a coat" if report.degrees < 12 else "enjoy the day"
-        self.log.info("a sentence about %s, for %s", report.city, self.sender.name if self.sender else "somebody outside")
+        self.log.info("a sentence about %s, for %s", report.city, self.message.sender if self.message else "nobody")
         return f"{report.city} will be {report.sky} with {report.degrees} degrees: {what}."
 
 
@@ -74,9 +75,26 @@ class TaskCoordinator(Agent):
         city = CITIES[day % len(CITIES)]
         try:
             report = await self.agent("Weather-Bot").ask(Forecast(city, day), timeout=10)
-            advice = await self.agent("General-Assistant").ask(Advise(report), timeout=10)
+            try:
+                task = await self.handoff("General-Assistant", Advise(report))
+            except Unreachable:  # no NATS: ask, and wait for the answer
+                advice = await self.agent("General-Assistant").ask(Advise(report), timeout=10)
+                self.log.info("day %d: %s", day, advice)
+                return
         except (AskTimeout, AgentDown) as error:
             self.log.warning("no plan for day %d: %s", day, error)
             return
-        await self.agent("Weather-Bot").tell(Published(city))
-        self.log.info("day %d: %s", day, advice)
+        self.log.info("day %d: the writing about %s is handed to General-Assistant", day, city)
+        self.state["handed"] = {**self.state.get("handed", {}), task: [day, city]}
+
+    async def on_completed(self, message: Message) -> None:
+        handed = self.state.get("handed", {})
+        if message.in_reply_to not in handed:
+            return  # it was here before
+        day, city = handed[message.in_reply_to]
+        self.state["handed"] = {task: what for task, what in handed.items() if what[0] > day}
+        if message.metadata["outcome"] == "failed":
+            self.log.warning("no plan for day %d: %s", day, message.payload["message"])
+            return
+        self.log.info("day %d: %s", day, message.payload)
+        await self.broadcast(Published(city, day))

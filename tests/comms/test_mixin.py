@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -394,6 +395,19 @@ def test_notify_asks_for_a_completion_which_is_acknowledged(run: Any) -> None:
     run(main)
 
 
+def test_an_ask_given_up_is_neither_task_nor_news(run: Any) -> None:
+    async def main() -> None:
+        async with world() as here:
+            one, two = await here.connect(Bot("one")), await here.connect(Bot("two"))
+            await one.send_direct_message("two", None, metadata={"notice": "cancel"}, in_reply_to=str(uuid4()))
+            await one.send_direct_message("two", "next")
+            await eventually(lambda: two.tasks)
+            assert [task.payload for task in two.tasks] == ["next"]
+            assert two.notices == []
+
+    run(main)
+
+
 def test_a_handoff_leaves_a_record_does_the_task_and_comes_back_completed(run: Any) -> None:
     async def main() -> None:
         async with world() as here:
@@ -545,6 +559,18 @@ def test_agents_find_each_other(run: Any) -> None:
             assert [peer.name for peer in await three.discover_agents("write", wait=0.05)] == ["two"]
             await three.disconnect_nats()
             assert [peer.name for peer in await one.discover_agents(wait=0.05)] == ["two"]
+
+    run(main)
+
+
+def test_an_agent_that_ended_without_a_goodbye_is_found_no_more(run: Any) -> None:
+    async def main() -> None:
+        async with world() as here:
+            one = await here.connect(Bot("one"))
+            two = await here.connect(Bot("two"))
+            assert [peer.name for peer in await one.discover_agents(wait=0.05)] == ["two"]
+            await two._AgentComms__session.bus.close()
+            assert await one.discover_agents(wait=0.05) == []
 
     run(main)
 

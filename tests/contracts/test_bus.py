@@ -205,6 +205,55 @@ def test_a_handler_that_raises_does_not_end_the_subscription(check: Any) -> None
     check(body)
 
 
+def test_a_handler_that_returns_nothing_to_wait_for_keeps_its_place_in_the_line(check: Any) -> None:
+    async def body(world: World) -> None:
+        one, two = await world.bus(), await world.bus()
+        got: list[bytes] = []
+        slow = asyncio.Event()
+
+        async def wait(payload: bytes) -> None:
+            await slow.wait()
+            got.append(payload)
+
+        def handle(incoming: Incoming) -> Awaitable[None] | None:
+            if incoming.payload == b"bad":
+                raise ValueError("not that")
+            if incoming.payload == b"slow":
+                return wait(incoming.payload)
+            got.append(incoming.payload)
+            return None
+
+        await two.subscribe("a.b", handle)
+        for payload in (b"1", b"bad", b"2", b"slow", b"3", b"bad", b"4"):
+            await one.publish("a.b", payload)
+        await eventually(lambda: two.stats().in_messages == 7)
+        assert got == [b"1", b"2"]
+        slow.set()
+        await eventually(lambda: len(got) == 5)
+        assert got == [b"1", b"2", b"slow", b"3", b"4"]
+        assert two.stats().handler_errors == 2
+
+    check(body)
+
+
+def test_what_was_begun_but_not_waited_for_ends_with_its_subscription(check: Any) -> None:
+    async def body(world: World) -> None:
+        one, two = await world.bus(), await world.bus()
+        calls: list[Incoming] = []
+
+        async def handle(incoming: Incoming) -> None:
+            calls.append(incoming)
+
+        inbound = await two.subscribe("a.b", handle)
+        inbound.deliver(Incoming("a.b", b"x"))  # type: ignore[attr-defined]  # as the reader does, just before the end
+        await inbound.unsubscribe()
+        assert calls == []
+        assert inbound.dropped == 1
+        await one.publish("a.b", b"y")
+
+    check(body)
+
+
 def test_handlers_run_one_at_a_time_unless_told_otherwise(check: Any) -> None:
     async def body(world: World) -> None:
         bus = await world.bus()

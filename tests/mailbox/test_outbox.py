@@ -3,6 +3,7 @@ import asyncio
 import pytest
 
 from actorsys import AgentDown, AskTimeout, BadMessage, Event, MailboxFull, RemoteError, Request, UnknownAgent
+from actorsys.clock import now_ns
 from actorsys.mailbox import outbox as module
 from actorsys.mailbox.codec import decode, encode
 from actorsys.mailbox.letter import ASK, FAIL_WHEN_DOWN, FAILURE, REPLY, TELL, Forget, Full, Letter, Room
@@ -264,11 +265,11 @@ class Elsewhere:
     def __init__(self):
         self.calls = []
 
-    async def tell(self, to, kind, payload, **more):
-        self.calls.append(("tell", to, kind, more))
+    async def tell(self, letter, trace):
+        self.calls.append(("tell", letter, trace))
 
-    async def ask(self, to, kind, payload, expected, **more):
-        self.calls.append(("ask", to, kind, expected, more))
+    async def ask(self, letter, trace, expected, *, idempotent):
+        self.calls.append(("ask", letter, trace, expected, idempotent))
         return 7
 
 
@@ -293,11 +294,11 @@ def test_a_name_that_does_not_live_here_is_reached_elsewhere(run, far_from):
         far = far_from(outbox, {"a"})
         assert await outbox.ask("b", Add(2), timeout=20, when_down="fail", idempotent=True) == 7
         await outbox.tell("b", Reset(), priority=1)
-        (_, to, kind, expected, more), told = far.calls
-        assert (to, kind, expected) == ("b", f"{__name__}:Add", int)
-        assert (more["flags"], more["idempotent"], more["chain"]) == (FAIL_WHEN_DOWN, True, ())
-        assert 19 < more["timeout"] <= 20
-        assert told == ("tell", "b", f"{__name__}:Reset", {"priority": 1, "flags": 0, "trace": ""})
+        (_, asked, trace, expected, idempotent), (_, told, _) = far.calls
+        assert (asked.to, asked.type, asked.flags, asked.chain) == ("b", f"{__name__}:Add", FAIL_WHEN_DOWN, ())
+        assert (trace, expected, idempotent) == ("", int, True)
+        assert 19 < (asked.deadline - now_ns()) / 1e9 <= 20
+        assert (told.to, told.type, told.priority, told.flags) == ("b", f"{__name__}:Reset", 1, 0)
         assert outbox.letters == []
 
     run(body)

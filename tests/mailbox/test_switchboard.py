@@ -21,6 +21,7 @@ from actorsys.mailbox.letter import (
     Full,
     Letter,
     Room,
+    Withdraw,
 )
 from actorsys.mailbox.switchboard import Switchboard
 from actorsys.mailbox.traffic import (
@@ -807,6 +808,67 @@ def test_whoever_waits_on_nats_is_answered_when_no_handler_will(world):
     assert "b has" in closed.failure.message or "a has failed" in closed.failure.message
 
 
+def far_request(number="7d9", to="a"):
+    one = letter(TELL, 0, to, flags=REMOTE, sender="far")
+    one.headers = {"kind": "request", "reply": "_INBOX.1", "message_id": number, "metadata": {"node": "far"}}
+    return one
+
+
+def test_a_far_request_that_nobody_wants_any_more_is_taken_back_or_its_handler_stopped(world):
+    box = world.open("a", window=1, replicas=2)
+    world.post("a/0", far_request("1", "a/0"))
+    world.post("a/0", far_request("2", "a/0"))
+    assert world.post("a/1", notes=[Withdraw("a", "2", "far")]) == []  # any replica may hear of it
+    assert box.depth == 1
+    assert world.post("a/1", notes=[Withdraw("a", "1", "far")]) == [Tell("a/0", Cancel(1))]
+    notes = [Withdraw("a", "other", "far"), Withdraw("nobody", "1", "far"), Withdraw("a", "1", "far")]
+    assert world.post("a/1", notes=notes) == [Tell("a/0", Cancel(1))]
+
+
+def test_a_stranger_takes_back_no_request_of_another(world):
+    box = world.open("a", window=1)
+    world.post("a/0", far_request("1"), far_request("2"))
+    assert world.post("a/0", notes=[Withdraw("a", number, "stranger") for number in ("1", "2", "3")]) == []
+    assert box.depth == 2
+    assert box.find("3", "far") is None
+    world.post("a/0", far_request("3"))
+    assert box.depth == 3
+
+
+def test_taking_back_at_random_makes_no_message_handled_twice(world):
+    box = world.open("a")
+    world.post("a/0", far_request("1"))
+    for first in range(0, 30_000, 1000):
+        world.post("a/0", notes=[Withdraw("a", f"random {number}", "far") for number in range(first, first + 1000)])
+    world.post("a/0", far_request("1"))
+    assert box.depth == 1
+
+
+def test_a_far_request_that_comes_after_its_asker_has_gone_is_not_taken(world):
+    box = world.open("a")
+    world.post("a/0", notes=[Withdraw("a", "1", "far")])
+    assert world.post("a/0", far_request("1")) == []
+    assert box.depth == 0
+
+
+def test_a_far_request_out_at_a_death_expires_when_nobody_wants_it_any_more(world):
+    world.open("a")
+    world.post("a/0", far_request("1"))
+    world.gone("a/0")
+    assert world.post(HOST, notes=[Withdraw("a", "1", "far")]) == []
+    (again,) = delivered(world.up("a/0"))  # its agent may have a stored frame, and says so
+    assert 0 < again.deadline <= NOW
+
+
+def test_a_broadcast_is_for_each_mailbox(world):
+    world.open("a")
+    world.open("b")
+    said = [far_request("1", to) for to in ("a", "b")]
+    for one in said:
+        one.headers["kind"] = "broadcast"
+    assert len(of(Deliver, world.post(HOST, *said))) == 2
+
+
 @pytest.mark.parametrize("headers", [{}, {"message_id": 5, "metadata": {"node": "x"}}, {"message_id": [], "metadata": 7}])
 def test_headers_that_make_no_sense_break_nothing(world, headers):
     world.open("a")
@@ -851,3 +913,39 @@ def test_a_request_of_another_node_that_does_not_wait_for_a_restart_fails_at_onc
     world.post("a/0", remote("out", flags=FAIL_WHEN_DOWN), remote("waits"))
     assert unanswered(world.gone()) == [("out", "AgentDown")]
     assert unanswered(world.post(HOST, remote("late", flags=FAIL_WHEN_DOWN))) == [("late", "AgentDown")]
+
+
+def task(number, **metadata):
+    """A task handed over, or with metadata a message that may want a completion."""
+    one = remote(number, kind="direct", reply="")
+    one.headers["message_type"] = "message" if metadata else "handoff"
+    one.headers["metadata"] |= metadata
+    return one
+
+
+@pytest.mark.parametrize("metadata", [{}, {"notify": True}])
+def test_the_sender_of_a_task_that_ends_without_its_handler_is_told(world, metadata):
+    world.open(max_deliveries=1)
+    world.post("a/0", task("poison", **metadata))
+    assert unanswered(world.gone()) == [("poison", "AgentDown")]
+    world.post(HOST, task("waiting", **metadata), task("other", notify=False))
+    actions = world.close()
+    assert unanswered(actions) == [("waiting", "AgentDown")]
+    assert len(of(DeadLetter, actions)) == 2  # told of, and kept all the same
+    late = world.post(HOST, task("late", **metadata), task("blind", notify=False))
+    assert unanswered(late) == [("late", "AgentDown")]
+    assert len(of(DeadLetter, late)) == 2
+
+
+def test_the_sender_of_a_task_that_is_dropped_for_room_is_told(world):
+    world.open(window=1, size=2, overflow="drop_oldest")
+    actions = world.post("a/0", *(task(str(number)) for number in range(3)))
+    assert unanswered(actions) == [("0", "AgentDown")]
+
+
+def test_a_task_whose_handler_failed_is_told_of_by_its_agent_alone(world):
+    world.open()
+    (letter,) = delivered(world.post("a/0", task("1")))
+    actions = world.post("a/0", notes=[Failed(letter.id, Failure.of(ValueError("boom")))])
+    assert unanswered(actions) == []
+    assert [dead.reason for dead in of(DeadLetter, actions)] == ["ValueError: boom"]

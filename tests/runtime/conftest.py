@@ -12,7 +12,7 @@ from actorsys.mailbox.pipe import Pipe
 from actorsys.memory.base import Restored
 from actorsys.memory.in_memory import InMemory
 from actorsys.runtime.loop import Runtime
-from actorsys.runtime.routes import Route, routes
+from actorsys.runtime.routes import rest_routes, routes
 from actorsys.spec import Assignment
 from actorsys.testing.waiting import eventually
 
@@ -50,8 +50,7 @@ class Rig:
         self.runtime = Runtime(assignment, self.pipe, self.memory, restored or Restored({}))
         self.agent = cls._born(self.runtime, {})
         if serve:
-            receive = Route(self.agent.receive, dict, dict, True) if "receive" in vars(cls) else None
-            self.runtime.serve(routes(self.agent, cls.__handlers__), receive)
+            self.runtime.serve(routes(self.agent, cls.__handlers__), rest_routes(self.agent))
         self._next = 1
 
     def letter(self, message, kind=ASK, **more):

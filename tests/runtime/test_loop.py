@@ -261,6 +261,18 @@ def test_a_cancelled_ask_stops_its_handler_rolls_back_and_the_next_one_runs(chec
     check(Worker, body)
 
 
+def test_a_cancelled_ask_that_waits_for_its_turn_is_not_handled(check):
+    async def body(rig):
+        first, second = rig.ask(Wait()), rig.ask(Add(1))
+        await eventually(lambda: rig.runtime.sending.open)
+        rig.runtime.cancel(second)
+        rig.agent.go.set()
+        await rig.acked(first, second)
+        assert [letter.id for letter in rig.letters] == [first]
+
+    check(Worker, body)
+
+
 def test_an_ask_of_a_chain_that_holds_every_handler_is_a_cycle(check):
     async def body(rig):
         waiting = rig.ask(Wait())

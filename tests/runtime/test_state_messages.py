@@ -24,7 +24,7 @@ class Own(Agent):
 def serve(rig):
     """As the agent's process does it."""
     cls = type(rig.agent)
-    rig.runtime.serve({**state_routes(rig.runtime, cls.__handlers__), **routes(rig.agent, cls.__handlers__)}, None)
+    rig.runtime.serve({**state_routes(rig.runtime, cls.__handlers__), **routes(rig.agent, cls.__handlers__)}, {})
 
 
 async def asked(rig, message, **more):

@@ -12,13 +12,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from actorsys.testing.nats import require_server, run_server
 from actorsys.testing.waiting import until
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "two_nodes"
 
 
-def test_the_agents_of_two_nodes_ask_each_other_by_name(folder: Path) -> None:
+@pytest.mark.parametrize("scheme", ["nats", "ws"])
+def test_the_agents_of_two_nodes_ask_each_other_by_name(folder: Path, scheme: str) -> None:
     require_server()
     here = folder / "two_nodes"
     shutil.copytree(EXAMPLE, here, ignore=shutil.ignore_patterns(".actorsys*", "__pycache__"))
@@ -66,7 +69,9 @@ def test_the_agents_of_two_nodes_ask_each_other_by_name(folder: Path) -> None:
                 node.wait()
 
     async def main() -> None:
-        async with run_server(folder / "nats", token="t") as server:
-            await asyncio.to_thread(body, server.url.replace("://", "://t@"))
+        async with run_server(folder / "nats", token="t", websocket=True) as server:
+            (url,) = server.info.urls if scheme == "nats" else server.info.websocket_urls
+            assert url.startswith(f"{scheme}://")
+            await asyncio.to_thread(body, url.replace("://", "://t@"))
 
     asyncio.run(main())
