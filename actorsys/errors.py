@@ -17,9 +17,15 @@
        |- StartFailed          an agent did not become ready                             (.traceback)
        |- Unreachable          no supervisor, or no NATS, answers
        |- StateError           a state backend refuses, or cannot read or write         (.key, .reason)
-       `- StepInDoubt          a step that must not repeat may have happened            (.name)
+       |- StepInDoubt          a step that must not repeat may have happened            (.name)
+       |- ModelError           a language model, or the way to it, fails                (.provider, .model, .status)
+       |  |- ModelUnavailable     for now: rate limit, overload, timeout, no connection (.retry_after)
+       |  |- ModelAuthError       the key is missing or not accepted
+       |  |- BadModelCall         this call can never work
+       |  `- BadCompletion        the answer is cut off, held back, or not of the form   (.text)
+       `- BudgetExceeded       the tokens or the money for this window are spent        (.budget, .resets_in)
 
-Each survives pickle and, as a `messages.Failure`, msgspec. Each says what happened, to whom, and what to do next.
+Whoever asked an agent whose model failed gets a RemoteError with the class's name as `.type`. Each survives pickle and, as a `messages.Failure`, msgspec. Each says what happened, to whom, and what to do next.
 """
 
 from typing import Any, ClassVar
@@ -137,10 +143,50 @@ class StepInDoubt(ActorError):
     name: str | None
 
 
+class ModelError(ActorError):
+    """A language model, or the way to it, fails. `status` is the HTTP status where there was an answer."""
+
+    details: ClassVar[tuple[str, ...]] = ("provider", "model", "status")
+    provider: str | None
+    model: str | None
+    status: int | None
+
+
+class ModelUnavailable(ModelError):
+    """It passes: a rate limit, an overload, a timeout, no connection. `retry_after` seconds, if the provider said so."""
+
+    details = (*ModelError.details, "retry_after")
+    retry_after: float | None
+
+
+class ModelAuthError(ModelError):
+    """The provider has no key of ours or does not accept it: nothing works until somebody sets that right."""
+
+
+class BadModelCall(ModelError):
+    """The provider refuses this call for what is in it; the same call never works."""
+
+
+class BadCompletion(ModelError):
+    """The model's answer is of no use: cut off, held back, or not of the form asked for. `text` is what there is of it."""
+
+    details = (*ModelError.details, "text")
+    text: str | None
+
+
+class BudgetExceeded(ActorError):
+    """The tokens or the money for this window are spent. `budget` names whose; `resets_in` seconds until there is more."""
+
+    details = ("budget", "resets_in")
+    budget: str | None
+    resets_in: float | None
+
+
 BY_NAME: dict[str, type[ActorError]] = {
     cls.__name__: cls
     for cls in (
         ActorError, ConfigError, DefinitionError, BadMessage, GuardError, RemoteError, AgentDown, UnknownAgent,
         MailboxFull, AskTimeout, AskCycle, StartFailed, Unreachable, StateError, StepInDoubt,
+        ModelError, ModelUnavailable, ModelAuthError, BadModelCall, BadCompletion, BudgetExceeded,
     )
 }  # fmt: skip

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar, dataclass_transform, get_args, get_ori
 
 from msgspec import Struct, field
 
-from .errors import BY_NAME, ActorError, ConfigError, RemoteError
+from .errors import BY_NAME, ActorError, BudgetExceeded, ConfigError, ModelError, RemoteError
 
 R = TypeVar("R")
 
@@ -108,7 +108,7 @@ class Failure(Struct, frozen=True, kw_only=True, omit_defaults=True):
         if isinstance(error, RemoteError):
             first = error.message.removeprefix(f"{error.type}: ")  # passed on from agent to agent, the type is not named again
             return cls(kind="RemoteError", type=error.type or "", message=first, traceback=error.traceback or "")
-        if isinstance(error, ActorError):
+        if isinstance(error, ActorError) and not isinstance(error, ModelError | BudgetExceeded):  # these are its own affair
             details = {name: value for name in error.details if (value := getattr(error, name)) is not None}
             return cls(
                 kind=type(error).__name__,

@@ -13,7 +13,9 @@ from actorsys.errors import (
     ActorError,
     AgentDown,
     AskTimeout,
+    BudgetExceeded,
     DefinitionError,
+    ModelError,
     RemoteError,
     UnknownAgent,
     Unreachable,
@@ -30,8 +32,17 @@ DETAILS: dict[str, Any] = {
     "chain": ["a", "b", "a"],
     "key": "total",
     "name": "post",
+    "provider": "openai",
+    "model": "m",
+    "status": 429,
+    "retry_after": 1.5,
+    "text": "half an ans",
+    "budget": "agent writer",
+    "resets_in": 60.0,
 }
 CLASSES = sorted(BY_NAME.values(), key=lambda cls: cls.__name__)
+
+MODEL = [cls for cls in CLASSES if issubclass(cls, ModelError | BudgetExceeded)]
 
 
 def full(cls: type[ActorError]) -> ActorError:
@@ -65,7 +76,14 @@ def test_pickle_keeps_class_message_and_details(cls: type[ActorError]) -> None:
     assert details(again) == details(error)
 
 
-@pytest.mark.parametrize("cls", [cls for cls in CLASSES if cls is not RemoteError])
+@pytest.mark.parametrize("cls", MODEL)
+def test_what_an_agent_has_with_its_model_is_a_remote_error_to_who_asked_it(cls: type[ActorError]) -> None:
+    again = over_the_wire(Failure.of(full(cls))).error()
+    assert isinstance(again, RemoteError)
+    assert (again.type, again.message) == (cls.__name__, f"{cls.__name__}: No agent is named 'x'.")
+
+
+@pytest.mark.parametrize("cls", [cls for cls in CLASSES if cls is not RemoteError and cls not in MODEL])
 def test_a_failure_keeps_class_message_and_details(cls: type[ActorError]) -> None:
     error = full(cls)
     again = over_the_wire(Failure.of(error)).error()

@@ -14,6 +14,7 @@ PUBLIC = {
     "Store", "Get", "Delete", "Clear", "List",
     "ActorError", "AgentDown", "AskCycle", "AskTimeout", "BadMessage", "ConfigError", "DefinitionError", "GuardError",
     "MailboxFull", "RemoteError", "StartFailed", "StateError", "StepInDoubt", "UnknownAgent", "Unreachable",
+    "ModelError", "ModelUnavailable", "ModelAuthError", "BadModelCall", "BadCompletion", "BudgetExceeded",
 }  # fmt: skip
 
 
