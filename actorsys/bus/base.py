@@ -16,7 +16,7 @@ from msgspec import Struct
 
 State = Literal["connected", "connecting", "off"]
 
-MAX_MESSAGES = 1000  # waiting in one subscription
+MAX_MESSAGES = 1000  # in one subscription, not handled yet
 MAX_BYTES = 16 * 2**20
 OUTBOX_BYTES = 2 * 2**20  # published while there is no connection
 MAX_PAYLOAD = 2**20  # until a server says otherwise
@@ -124,8 +124,11 @@ class Bus(Protocol):
         max_messages: int = MAX_MESSAGES,
         max_bytes: int = MAX_BYTES,
         concurrency: int = 1,
+        on_full: Handler | None = None,
     ) -> Subscription:
         """Call `handler` for what arrives; of the members of one `queue` group, one gets each message.
+
+        What finds `max_messages` or `max_bytes` here that are not handled yet is dropped, and given to `on_full` to answer it.
 
         With a connection it is in effect when this returns; without one it starts with the next connection.
         Raises BadMessage for a wrong subject, ConfigError if the server refuses it.

@@ -54,8 +54,8 @@ class Counters:
         self.dropped += 1
         self.warn(f"slow {subject}", "a message on %s was dropped: its handler does not keep up", subject)
 
-    def given_back(self, subject: str) -> None:
-        log.info("%s: the server permits to subscribe on %s again", self.name, subject)
+    def permitted(self, subject: str) -> None:
+        log.info("%s: the server permits to subscribe on %r again", self.name, subject)
 
     def handler_failed(self, subject: str, error: BaseException) -> None:
         self.handler_errors += 1

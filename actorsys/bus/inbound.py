@@ -15,6 +15,8 @@ from .counters import Counters
 
 Leave: TypeAlias = Callable[["Inbound"], Awaitable[None]]
 
+MAX_REFUSED = 10_000  # messages that found no room, and are not answered yet; of any more only the count is kept
+
 
 class Inbound:
     """A subscription on our side. `leave` ends it on the other side and returns when nothing more can arrive."""
@@ -30,6 +32,7 @@ class Inbound:
         max_messages: int,
         max_bytes: int,
         concurrency: int,
+        on_full: Handler | None = None,
     ) -> None:
         self.subject = subject
         self.queue = queue
@@ -41,10 +44,13 @@ class Inbound:
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self._concurrency = concurrency
+        self._on_full = on_full
         self._waiting: deque[Incoming] = deque()
-        self._bytes = 0
-        self._begun: deque[Awaitable[object]] = deque()  # calls of the handler that no worker waits for yet
+        self._count = self._bytes = 0  # of all that is not handled to the end
+        self._begun: deque[tuple[Awaitable[object], int]] = deque()  # calls of the handler that no worker waits for yet; bytes
         self._workers: set[asyncio.Task[None]] = set()
+        self._refused: deque[Awaitable[object]] = deque()  # calls of `on_full`
+        self._refusing: asyncio.Task[None] | None = None
         self._is_closed = False
 
     def deliver(self, incoming: Incoming) -> None:
@@ -54,59 +60,85 @@ class Inbound:
         size = len(incoming.payload)
         self._counters.in_messages += 1
         self._counters.in_bytes += size
-        # A message larger than max_bytes gets in when nothing else waits; otherwise it could never be handled.
-        if len(self._waiting) >= self._max_messages or (self._waiting and self._bytes + size > self._max_bytes):
+        # A message larger than max_bytes gets in when nothing else is here; otherwise it could never be handled.
+        if self._count >= self._max_messages or (self._count and self._bytes + size > self._max_bytes):
             self.dropped += 1
             self._counters.slow(self.subject)
+            self._refuse(incoming)
             return
         if self._waiting or self._begun or len(self._workers) >= self._concurrency:
             self._waiting.append(incoming)
-            self._bytes += size
         else:
-            rest = self._begin(incoming)
+            rest = self._begin(self._handler, incoming)
             if rest is None:
                 return
-            self._begun.append(rest)
+            self._begun.append((rest, size))
+        self._count += 1
+        self._bytes += size
         if len(self._workers) < self._concurrency:
             worker = asyncio.get_running_loop().create_task(self._work())
             self._workers.add(worker)
             worker.add_done_callback(self._workers.discard)
 
-    def _begin(self, incoming: Incoming) -> Awaitable[object] | None:
+    def _begin(self, handler: Handler, incoming: Incoming) -> Awaitable[object] | None:
         try:
-            return self._handler(incoming)
+            return handler(incoming)
         except Exception as error:  # noqa: BLE001 - a handler may raise anything; the next message is handled
             self._counters.handler_failed(self.subject, error)
             return None
 
     async def _work(self) -> None:
         while self._begun or self._waiting:
+            rest: Awaitable[object] | None
             if self._begun:
-                rest: Awaitable[object] | None = self._begun.popleft()
+                rest, size = self._begun.popleft()
             else:
                 incoming = self._waiting.popleft()
-                self._bytes -= len(incoming.payload)
-                rest = self._begin(incoming)
-            if rest is None:
-                continue
-            try:
-                await rest
-            except asyncio.CancelledError as error:
-                task = asyncio.current_task()
-                if task is not None and task.cancelling():
-                    raise
-                self._counters.handler_failed(self.subject, error)  # its own: something it awaited was cancelled
-            except Exception as error:  # noqa: BLE001 - as above
-                self._counters.handler_failed(self.subject, error)
+                rest, size = self._begin(self._handler, incoming), len(incoming.payload)
+            if rest is not None:
+                await self._finish(rest)
+            self._count -= 1
+            self._bytes -= size
         # No await between the empty queue and this: a message that arrives now finds no worker and starts one.
         task = asyncio.current_task()
         if task is not None:
             self._workers.discard(task)
 
+    async def _finish(self, rest: Awaitable[object]) -> None:
+        try:
+            await rest
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            self._counters.handler_failed(self.subject, error)  # its own: something it awaited was cancelled
+        except Exception as error:  # noqa: BLE001 - as above
+            self._counters.handler_failed(self.subject, error)
+
+    def _refuse(self, incoming: Incoming) -> None:
+        if self._on_full is None or len(self._refused) >= MAX_REFUSED:
+            return
+        if (rest := self._begin(self._on_full, incoming)) is not None:
+            self._refused.append(rest)
+            if self._refusing is None:
+                self._refusing = asyncio.get_running_loop().create_task(self._work_off())
+
+    async def _work_off(self) -> None:
+        while self._refused:
+            await self._finish(self._refused.popleft())
+            await asyncio.sleep(0)  # a refusal does not wait, and there may be thousands
+        self._refusing = None
+
+    def _tasks(self) -> list[asyncio.Task[None]]:
+        """All that run here, but for the one that asks."""
+        tasks = self._workers if self._refusing is None else {*self._workers, self._refusing}
+        current = asyncio.current_task()
+        return [task for task in tasks if task is not current]
+
     @property
     def is_busy(self) -> bool:
         """Whether a handler runs."""
-        return bool(self._workers)
+        return bool(self._workers) or self._refusing is not None
 
     async def unsubscribe(self) -> None:
         self._discard()
@@ -126,19 +158,17 @@ class Inbound:
 
     async def wait_idle(self) -> None:
         """Return when all that arrived is handled; a handler that waits for its own subscription does not count."""
-        current = asyncio.current_task()
-        while others := [worker for worker in self._workers if worker is not current]:
-            await asyncio.wait(others)
+        while tasks := self._tasks():
+            await asyncio.wait(tasks)
 
     async def close(self) -> None:
         """Discard what waits, cancel the handlers and see them end."""
         self._discard()
-        current = asyncio.current_task()
-        workers = [worker for worker in self._workers if worker is not current]
-        for worker in workers:
-            worker.cancel()
-        if workers:
-            await asyncio.wait(workers, timeout=1.0)  # a handler that swallows its cancellation does not hold us up
+        tasks = self._tasks()
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=1.0)  # a handler that swallows its cancellation does not hold us up
 
     def _discard(self) -> None:
         self._is_closed = True
@@ -147,11 +177,11 @@ class Inbound:
             self.dropped += lost
             self._counters.dropped += lost
         self._waiting.clear()
-        self._bytes = 0
-        while self._begun:
-            rest = self._begun.popleft()
+        for rest in (*(rest for rest, _ in self._begun), *self._refused):
             if isinstance(rest, Coroutine):
                 rest.close()
+        self._begun.clear()
+        self._refused.clear()
 
 
 class Inbounds:

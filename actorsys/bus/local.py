@@ -163,6 +163,7 @@ class LocalBus:
         max_messages: int = MAX_MESSAGES,
         max_bytes: int = MAX_BYTES,
         concurrency: int = 1,
+        on_full: Handler | None = None,
     ) -> Inbound:
         check_pattern(subject)
         if queue:
@@ -170,7 +171,7 @@ class LocalBus:
         if self._state == "off":
             raise self._unreachable()
         limits = {"max_messages": max_messages, "max_bytes": max_bytes, "concurrency": concurrency}
-        inbound = Inbound(subject, handler, self._counters, self._leave, queue=queue, **limits)
+        inbound = Inbound(subject, handler, self._counters, self._leave, queue=queue, on_full=on_full, **limits)
         self._subscriptions.add(inbound)
         if self.is_connected:
             self._hub.inbounds[inbound] = None

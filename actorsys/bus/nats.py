@@ -32,6 +32,8 @@ from .outgoing import Letter, Outbox, check_headers, check_size, to_json
 from .subjects import check_pattern, check_subject
 
 if TYPE_CHECKING:
+    from nats.aio.subscription import Subscription
+
     from .nats_client import Connection
 
 AGAIN, AGAIN_MAX = 0.25, 0.5  # seconds
@@ -55,6 +57,7 @@ class NatsBus:
         self._subscriptions = Inbounds()
         self._attachments = Attachments(self._subscriptions, self._counters, self._options)
         self._is_adopting = False
+        self._inbox: Subscription | None = None
         self._is_inbox_refused = False
         self._link = Link(
             self._options,
@@ -98,6 +101,11 @@ class NatsBus:
     def connects(self) -> int:
         """How often it was connected so far."""
         return self._counters.connects
+
+    @property
+    def reconnect_max(self) -> float:
+        """The longest wait, in seconds, between two tries to connect."""
+        return self._options.reconnect_max
 
     @property
     def client(self) -> "Connection":
@@ -191,6 +199,7 @@ class NatsBus:
         max_messages: int = MAX_MESSAGES,
         max_bytes: int = MAX_BYTES,
         concurrency: int = 1,
+        on_full: Handler | None = None,
     ) -> Inbound:
         check_pattern(subject)
         if queue:
@@ -198,7 +207,7 @@ class NatsBus:
         if self._link.state == "off":
             raise self._link.unreachable()
         limits = {"max_messages": max_messages, "max_bytes": max_bytes, "concurrency": concurrency}
-        inbound = Inbound(subject, handler, self._counters, self._attachments.leave, queue=queue, **limits)
+        inbound = Inbound(subject, handler, self._counters, self._attachments.leave, queue=queue, on_full=on_full, **limits)
         self._subscriptions.add(inbound)
         client = self._link.client
         if client is None:
@@ -262,7 +271,7 @@ class NatsBus:
         self._is_inbox_refused = False
         self._is_adopting = True
         try:
-            await client.listen(self._asks.inbox, "", self._asks.deliver)
+            self._inbox = await client.listen(self._asks.inbox, "", self._asks.deliver)
             await self._attachments.add_all(client)
             await client.ping(self._options.connect_timeout * 2)
             while len(self._outbox) or not self._attachments.is_complete:
@@ -287,9 +296,9 @@ class NatsBus:
 
     async def _ask_again(self, client: "Connection") -> None:
         """Ask once more for what the server does not permit."""
-        if self._is_inbox_refused:
+        if self._is_inbox_refused and self._inbox is not None:
             self._is_inbox_refused = False
-            await client.listen(self._asks.inbox, "", self._asks.deliver)
+            await client.listen_again(self._inbox)
         await self._attachments.ask_again(client)
 
     def _deny(self, kind: str, subject: str) -> None:

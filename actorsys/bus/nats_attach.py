@@ -45,17 +45,16 @@ class Attachments:
 
     async def ask_again(self, client: "Connection") -> None:
         """Tell the server once more of those it refused: it may permit them by now."""
-        refused = [inbound for inbound in self._inbounds if inbound.refused]
-        for inbound in refused:
-            if (known := self._known.pop(inbound, None)) is not None:
-                await known.unsubscribe()  # the server may know the one of two that differ in their queues
-            if inbound in self._inbounds:
-                await self.add(client, inbound)
-        if refused:
+        again = [inbound for inbound in self._inbounds if inbound.refused and inbound in self._known]
+        for inbound in again:
+            inbound.refused = ""
+            if (subscription := self._known.get(inbound)) is not None:
+                await client.listen_again(subscription)
+        if again:
             await client.ping(self._options.ping_timeout)
-        for inbound in refused:
+        for inbound in again:
             if not inbound.refused:
-                self._counters.given_back(inbound.subject)
+                self._counters.permitted(inbound.subject)
 
     async def retire(self) -> None:
         """Let this connection deliver no more; when this returns, all that the server had sent is here."""

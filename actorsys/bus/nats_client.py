@@ -161,6 +161,10 @@ class Connection(Client):
     async def listen(self, subject: str, queue: str, deliver: Callable[[Incoming], None]) -> Subscription:
         return await self.subscribe(subject, queue=queue, future=cast("asyncio.Future[Any]", Sink(deliver)))
 
+    async def listen_again(self, subscription: Subscription) -> None:
+        """Repeat a subscription; to a server that has it already, it changes nothing."""
+        await self._send_subscribe(subscription)
+
     def lose(self) -> None:
         """The connection is gone: nobody waits any longer, and the link looks for another."""
         self.give_up_pings()

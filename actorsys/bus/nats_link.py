@@ -301,7 +301,9 @@ class Link:
 
     def _on_unreadable(self, subject: str, error: Exception) -> None:
         self._counters.dropped += 1
-        self._counters.warn("unreadable", "a message on %r was dropped, for it cannot be read: %s", subject, self._describe(error))
+        self._counters.warn(
+            "unreadable", "a message on %r was dropped, for it cannot be read: %s", subject, self._describe(error)
+        )
 
     def _describe(self, error: BaseException | None) -> str:
         if error is None:

@@ -122,7 +122,8 @@ async def wait_ready(plan: ServerPlan, timeout: float, is_alive: Callable[[], bo
     info = ServerInfo(
         urls=tuple(ports.nats), websocket_urls=tuple(ports.websocket), monitoring_urls=tuple(ports.monitoring), token=plan.token
     )
-    write(pinned(plan, info))
+    if pinned(plan, info) != plan:  # so that a full disk does not keep it from coming back
+        write(pinned(plan, info))
     return info
 
 

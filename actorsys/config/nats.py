@@ -12,6 +12,7 @@ from .fit import build
 from .problems import Problem, config_error, shown
 from .schema import nats_values
 
+URL_NAMES = ("NATS_URL", "NATS_WEBSOCKET_URL")
 FILES = ("creds_file", "tls_ca", "tls_cert", "tls_key")
 MODES = ("off", "auto", "embedded")
 
@@ -25,13 +26,13 @@ def spec_of(given: str | Mapping[str, Any], environ: Mapping[str, str]) -> NatsS
         given = {"mode": given} if given in MODES else {"mode": "external", "url": given}
     found: list[Problem] = []
     values = nats_values(given, environ, found)
-    found.extend(problems(values, Path()))
+    found.extend(problems(values, Path(), environ))
     if found:
         raise config_error(found)
     return build(NatsSpec, resolved(values, Path()))
 
 
-def problems(values: Mapping[str, Any], folder: Path) -> Iterator[Problem]:
+def problems(values: Mapping[str, Any], folder: Path, environ: Mapping[str, str]) -> Iterator[Problem]:
     """What is wrong with an external server's values, each of which is right by itself; files as seen from `folder`."""
     if values.get("mode", "auto") not in ("external", "auto") or not values.get("url"):
         return
@@ -43,8 +44,9 @@ def problems(values: Mapping[str, Any], folder: Path) -> Iterator[Problem]:
             options.tls()
         except ConfigError as error:
             wrong.append(((error.where or "nats.tls_ca").removeprefix("nats."), error.message.rstrip(".")))
+    source = next((name for name in URL_NAMES if environ.get(name, "").strip() == values["url"].strip()), "")
     for key, text in wrong:
-        yield Problem(("nats", key), text)
+        yield Problem(("nats", key), f"{text} (it comes from {source} in the environment)" if source and key == "url" else text)
 
 
 def resolved(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:

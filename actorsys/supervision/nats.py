@@ -21,8 +21,8 @@ from ..spec import NatsSpec
 log = logging.getLogger("actorsys.supervisor")
 
 READY_TIMEOUT = 10.0  # seconds; it takes 0.03 to 0.1
-RESTART_WAIT = 0.1  # seconds, doubling up to RESTART_MAX while it keeps dying
-RESTART_MAX = 5.0
+RESTART_WAIT = 0.1  # seconds; the first restart comes at once, the next ones wait, doubling up to RESTART_MAX
+RESTART_MAX = 5.0  # also how long it must live to count as a success
 STOP_TIMEOUT = 2.0
 
 
@@ -68,7 +68,7 @@ class Nats:
             try:
                 self._plan = plan(self._folder, name=self._name, websocket=self._spec.websocket)
                 await self._start_server(self._plan)
-            except ActorError as error:
+            except (ActorError, OSError) as error:
                 log.error("no NATS: %s", error)
                 self.mode = "off"
                 return
@@ -98,17 +98,23 @@ class Nats:
 
     async def _start_server(self, wanted: ServerPlan) -> None:
         self._server = server = await self._launcher.run_program(wanted.argv, name="nats-server")
-        self._info = info = await wait_ready(wanted, READY_TIMEOUT, lambda: not server.exited.done())
-        self._plan = pinned(wanted, info)
-        timers = {
-            name: getattr(self._spec, name) for name in ("connect_timeout", "ping_interval", "ping_timeout", "outbox_bytes")
-        }
-        self._use(NatsOptions.of(NatsSpec(url=",".join(info.urls), token=info.token, **timers)))
-        self._write(info)
+        try:
+            self._info = info = await wait_ready(wanted, READY_TIMEOUT, lambda: not server.exited.done())
+            self._plan = pinned(wanted, info)
+            timers = {
+                name: getattr(self._spec, name) for name in ("connect_timeout", "ping_interval", "ping_timeout", "outbox_bytes")
+            }
+            self._use(NatsOptions.of(NatsSpec(url=",".join(info.urls), token=info.token, **timers)))
+            self._write(info)
+        except (ActorError, OSError):
+            server.kill()  # it may come yet, and would then hold the port of the next one
+            await asyncio.shield(server.exited)
+            server.close()
+            raise
 
     async def _keep(self) -> None:
         """Start the server again, on the same port, whenever it ends."""
-        wait = RESTART_WAIT
+        wait = 0.0
         while True:
             assert self._server is not None
             assert self._plan is not None
@@ -117,15 +123,15 @@ class Nats:
             self._server.close()
             log.warning("nats-server ended (%s) and is started again", status.signal or f"exit code {status.exit_code}")
             if asyncio.get_running_loop().time() - began > RESTART_MAX:
-                wait = RESTART_WAIT
+                wait = 0.0
             while True:
+                await asyncio.sleep(wait)
+                wait = min(max(2 * wait, RESTART_WAIT), RESTART_MAX)
                 try:
                     await self._start_server(self._plan)
                     break
-                except StartFailed as error:
-                    log.error("nats-server: %s %s", error, error.traceback or "")
-                    await asyncio.sleep(wait)
-                    wait = min(2 * wait, RESTART_MAX)
+                except (ActorError, OSError) as error:
+                    log.error("nats-server: %s %s", error, (error.traceback or "") if isinstance(error, StartFailed) else "")
 
     def _write(self, info: ServerInfo) -> None:
         """Leave its URLs and credentials for other programs of this user (0600)."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -226,6 +227,32 @@ def test_a_refused_permission_fails_what_it_belongs_to_and_nothing_else(
     assert len([record for record in caplog.records if "no.pub" in record.getMessage()]) == 1
 
 
+TAKEN = "authorization {{ users: [ {{ user: me, password: pw {} }} ] }}"
+
+
+@pytest.mark.slow
+def test_a_permission_that_is_taken_away_and_given_back_needs_no_new_connection(run: Any, nats_server: Any) -> None:
+    async def main() -> None:
+        async with nats_server(authorization=TAKEN.format("")) as server:
+            login = {"user": "me", "password": "pw"}
+            async with NatsBus(server.options(**login), inbox_prefix="_I") as bus, NatsBus(server.options(**login)) as asker:
+                await bus.subscribe("q", echo(bus), queue="g")
+                for each in (bus, asker):
+                    await each.wait_connected(5.0)
+                assert (await asker.request("q", b"1", 5.0)).payload == b"1"
+                for denied, heard in (('"q"', bus), ('"_INBOX.>"', asker)):
+                    server.reload(authorization=TAKEN.format(f", permissions: {{ subscribe: {{ deny: [{denied}] }} }}"))
+                    await eventually(lambda heard=heard: heard.stats().permission_errors > 2 and heard.stats().refused == 1)
+                    server.reload(authorization=TAKEN.format(""))
+                    await eventually(lambda heard=heard: heard.stats().refused == 0)
+                    await heard.flush()
+                    assert heard.stats().refused == 0
+                    assert (await asker.request("q", b"2", 5.0)).payload == b"2"
+                assert (bus.stats().connects, asker.stats().connects) == (1, 1)
+
+    run(main)
+
+
 @pytest.mark.slow
 def test_a_connection_the_server_closes_for_good_is_rebuilt(run: Any, nats_server: Any) -> None:
     async def main() -> None:
@@ -289,6 +316,79 @@ def test_flush_means_that_the_server_has_it(run: Any, nats_server: Any) -> None:
                 await one.flush()
                 await subscription.drain()
                 assert len(got) == number + 1
+
+    run(main)
+
+
+ODD = [
+    b"PUB odd \xff 0\r\n\r\n",
+    b"PUB odd.\xff 0\r\n\r\n",
+    b"HPUB odd r 2 2\r\n\r\n\r\n",
+    b"HPUB odd r 1 1\r\nN\r\n",
+    b"HPUB odd r 6 8\r\nxx\r\n\r\nhi\r\n",
+]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_message_that_cannot_be_read_is_dropped_and_counted_and_the_next_one_is_read(
+    run: Any, nats_server: Any, odd: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        caplog.clear()
+        async with nats_server(token="t") as server, NatsBus(server.options(ping_interval=60.0)) as bus:
+            await bus.wait_connected(5.0)
+            await bus.subscribe("odd", ignore)
+            await bus.subscribe("odd.*", ignore)
+            await bus.subscribe("q", echo(bus))
+            url = urlsplit(server.url)
+            reader, writer = await asyncio.open_connection(url.hostname, url.port)
+            writer.write(b'CONNECT {"auth_token":"t","verbose":false,"headers":true}\r\n' + odd + b"PING\r\n")
+            await reader.readuntil(b"PONG\r\n")
+            assert (await bus.request("q", b"alive", 5.0)).payload == b"alive"
+            assert (bus.stats().dropped, bus.stats().disconnects) == (1, 0)
+            writer.transport.abort()
+            await asyncio.sleep(0)
+        assert "cannot be read" in caplog.text
+
+    run(main)
+
+
+def test_a_connection_that_is_not_read_any_more_is_lost_at_once(run: Any) -> None:
+    async def main() -> None:
+        connections: list[asyncio.StreamWriter] = []
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connections.append(writer)
+            writer.write(b'INFO {"server_id":"x","version":"2.10.0","max_payload":1048576,"headers":true}\r\n')
+            while line := await reader.readline():
+                if line.startswith(b"PING"):
+                    writer.write(b"PONG\r\n")
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        url = f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with NatsBus(NatsOptions.parse(url, ping_interval=60.0)) as bus:
+            await bus.wait_connected(5.0)
+            connections[0].write(b"INFO {]\r\n")
+            await eventually(lambda: bus.stats().connects == 2)
+            assert bus.stats().disconnects == 1
+        server.close()
+        await server.wait_closed()
+
+    run(main)
+
+
+def test_closing_at_any_turn_of_connecting_ends_and_leaves_nothing(run: Any, nats_server: Any) -> None:
+    async def main() -> None:
+        async with nats_server() as server:
+            for turns in range(48):
+                bus = NatsBus(server.options())
+                await bus.start()
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                async with asyncio.timeout(5.0):
+                    await bus.close()
+                assert (bus.state, bus.is_connected) == ("off", False)
 
     run(main)
 

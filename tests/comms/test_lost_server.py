@@ -110,6 +110,23 @@ def test_the_leave_is_said_before_the_connection_ends(run: Any, nats_server: Any
     run(main)
 
 
+def test_disconnecting_at_any_moment_of_connecting_leaves_nothing(run: Any, nats_server: Any) -> None:
+    async def main() -> None:
+        async with nats_server() as server:
+            for turns in range(0, 48, 3):
+                bot = Bot("bot")
+                connecting = asyncio.create_task(bot.connect_nats(config=config(server)))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                await bot.disconnect_nats()
+                await asyncio.gather(connecting, return_exceptions=True)
+                if bot.is_on_nats:  # it was not yet begun
+                    await bot.disconnect_nats()
+                await eventually(lambda: len(asyncio.all_tasks()) == 1)
+
+    run(main)
+
+
 def test_without_permission_to_listen_connecting_fails_and_leaves_nothing(run: Any, nats_server: Any) -> None:
     users = """
 authorization { users = [

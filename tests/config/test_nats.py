@@ -82,7 +82,7 @@ def test_urls_that_cannot_be_used_together_or_at_all(wrong, monkeypatch):
     assert wrong('url = "nats://h,ws://h"') == ["2:1  nats.url: the NATS URLs mix nats:// and ws://; one connection uses either"]
     monkeypatch.setenv("NATS_URL", "http://me:geheim@h")
     assert wrong('mode = "external"') == [
-        "1:1  nats.url: 'http://***@h' is no NATS URL; write nats://HOST:PORT, or tls://, ws://, wss://"
+        "1:1  nats.url: 'http://***@h' is no NATS URL; write nats://HOST:PORT, or tls://, ws://, wss:// (it comes from NATS_URL in the environment)"
     ]
 
 

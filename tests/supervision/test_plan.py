@@ -1,8 +1,9 @@
 """What a reload would do, line by line."""
 
 import pytest
+from msgspec import structs
 
-from actorsys.spec import AgentSpec, MailboxSpec, RestartSpec
+from actorsys.spec import AgentSpec, BudgetSpec, LlmSpec, MailboxSpec, PriceSpec, RateSpec, RestartSpec
 from actorsys.supervision.plan import Entry, differences, plan
 from actorsys.units import Seconds
 
@@ -13,6 +14,38 @@ def agent(name: str = "counter", **options: object) -> AgentSpec:
 
 def lines(old: list[AgentSpec], new: list[AgentSpec]) -> list[str]:
     return [str(entry) for entry in plan(old, new)]
+
+
+LLM = {"default": LlmSpec(fallback=("other",), rate=RateSpec(requests=5)), "other": LlmSpec(), "unused": LlmSpec()}
+
+
+@pytest.mark.parametrize(
+    ("change", "shown"),
+    [
+        ({"default": structs.replace(LLM["default"], model="m")}, ["~ counter/0  restart  llm.default.model added: 'm'"]),
+        (
+            {"default": structs.replace(LLM["default"], rate=RateSpec(requests=9))},
+            ["~ counter/0  llm.default.rate.requests: 5 -> 9"],
+        ),
+        ({"other": LlmSpec(price=PriceSpec(input=1.0))}, ["~ counter/0  llm.other.price.input: 0.0 -> 1.0"]),
+        (
+            {"other": LlmSpec(budget=BudgetSpec(tokens=9))},
+            ["~ counter/0  restart  llm.other.limited added: True; llm.other.budget.tokens: 0 -> 9"],
+        ),
+        ({"unused": LlmSpec(model="m")}, []),
+        ({"more": LlmSpec()}, []),
+    ],
+)
+def test_a_change_of_a_profile_restarts_who_was_told_of_it(change: dict[str, LlmSpec], shown: list[str]) -> None:
+    assert [str(entry) for entry in plan([agent()], [agent()], LLM, {**LLM, **change})] == shown
+
+
+def test_another_profile_is_one_difference_and_a_first_budget_makes_it_two() -> None:
+    assert [str(entry) for entry in plan([agent()], [agent(llm="other")], LLM, LLM)] == [
+        "~ counter/0  restart  llm: 'default' -> 'other'"
+    ]
+    (entry,) = plan([agent(llm="other")], [agent(llm="other", budget=BudgetSpec(tokens=5))], LLM, LLM)
+    assert str(entry) == "~ counter/0  restart  budget.tokens: 0 -> 5; llm.other.limited added: True"
 
 
 def test_the_same_is_no_difference() -> None:
