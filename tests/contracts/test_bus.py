@@ -303,6 +303,31 @@ def test_a_full_subscription_drops_and_counts(check: Any) -> None:
     check(body)
 
 
+def test_what_finds_no_room_is_given_to_who_answers_it_also_while_the_handlers_wait(check: Any) -> None:
+    async def body(world: World) -> None:
+        bus = await world.bus()
+        go = asyncio.Event()
+
+        async def slow(incoming: Incoming) -> None:
+            await go.wait()
+            await bus.publish(incoming.reply, b"done")
+
+        async def refuse(incoming: Incoming) -> None:
+            await bus.publish(incoming.reply, b"full")
+            raise ValueError("counted, and the next one is answered")
+
+        subscription = await bus.subscribe("n", slow, max_messages=10, on_full=refuse)
+        asked = [asyncio.create_task(bus.request("n", b"", 5.0)) for _ in range(100)]
+        await eventually(lambda: sum(each.done() for each in asked) == 90)
+        assert {each.result().payload for each in asked if each.done()} == {b"full"}
+        assert (subscription.dropped, bus.stats().dropped) == (90, 90)
+        go.set()
+        assert [(await each).payload for each in asked] == [b"done"] * 10 + [b"full"] * 90
+        await eventually(lambda: bus.stats().handler_errors == 90)
+
+    check(body)
+
+
 def test_unsubscribe_ends_delivery_and_interest(check: Any) -> None:
     async def body(world: World) -> None:
         bus = await world.bus()
