@@ -22,12 +22,15 @@ from ..errors import ActorError, AgentDown, AskTimeout, UnknownAgent, Unreachabl
 from ..llm.breaker import Breaker
 from ..mailbox.letter import FAIL_WHEN_DOWN, LENIENT, Letter
 from ..mailbox.outbox import ROOM_TIMEOUT
+from ..mailbox.stream import Parts
 from ..names import NAME_RULE, base, is_name
 from ..units import SECOND_NS, format_seconds
 from . import handoff, translate
 from .post import ENVELOPE_BYTES, WAITS, Post
+from .streams import STREAM, Inflows
 
-CONNECT_WAIT = 2.0  # seconds that a call waits for a connection that is being made
+CONNECT_WAIT = 0.5  # seconds that a call waits for a connection, beyond the longest wait between two tries to make one
+VERDICT = 1.0  # seconds beyond the time for which a message may wait for room, until who has it says that there was none
 GRACE = 0.5  # seconds in which an agent that was heard of may begin to listen again
 POLL = 0.05
 TRIES = 3  # of an ask that may be repeated
@@ -60,6 +63,7 @@ class Calls:
         self._bus = bus
         self._inbox = f"{inbox}.{token_hex(8)}"
         self._confirms: Subscription | None = None
+        self._listening = asyncio.Lock()
         self._unconfirmed: dict[str, _Sent] = {}  # by the subject of its confirmation
         self._apart: dict[str, None] = {}  # names that tell repetitions apart
         self._number = 0
@@ -67,6 +71,7 @@ class Calls:
         self._node = node
         self._run = run
         self._where = where
+        self.inflows = Inflows(bus)
         self.breakers: dict[str, Breaker] = {}
         self.retries = 0
 
@@ -87,10 +92,30 @@ class Calls:
         async def once(timeout: float) -> Any:
             about = metadata | {"timeout": round(timeout, 3)}
             made = envelope.request(self._sender, letter.to, content, stamp.fresh(), metadata=about, priority=letter.priority)
-            return translate.reply_value(await self._guarded(letter.to, made, timeout), expected)
+            return translate.reply_value((await self._guarded(letter.to, made, timeout)).content, expected)
 
         timeout = (letter.deadline - now_ns()) / SECOND_NS
         return await (self._repeated(once, timeout) if idempotent else once(timeout))
+
+    async def stream(self, letter: Letter, trace: str, expected: Any) -> Parts:
+        """The answer in parts, once its handler begins. Raises what `ask` raises."""
+        _check(letter.to)
+        content, metadata = self._said(letter, trace)
+        self._number += 1
+        subject = f"{self._inbox}.{self._number}"
+        timeout = (letter.deadline - now_ns()) / SECOND_NS
+        metadata |= {"timeout": round(timeout, 3), "chain": translate.chain_of(letter.chain, self._run), STREAM: {"to": subject}}
+        made = envelope.request(self._sender, letter.to, content, stamp.fresh(), metadata=metadata, priority=letter.priority)
+        inflow = self.inflows.begin(subject, made, lambda part: translate.reply_value(part, expected))
+        try:
+            inflow.opened(await self._guarded(letter.to, made, timeout))
+        except AskTimeout:
+            inflow.parts.close()  # its handler may have begun, or begin yet
+            raise
+        except BaseException:
+            inflow.end()
+            raise
+        return inflow.parts
 
     async def hand_over(self, letter: Letter, trace: str, metadata: dict[str, Any] | None, *, key: str) -> str:
         """Give a task to an agent of any node, this one included; its id, the same for the same `key`. Raises what `tell` raises."""
@@ -135,7 +160,7 @@ class Calls:
                 return await once(left if number == TRIES else left / 2)
         raise AssertionError("tenacity raises the last error")
 
-    async def _guarded(self, to: str, asked: Envelope, timeout: float) -> Any:
+    async def _guarded(self, to: str, asked: Envelope, timeout: float) -> Envelope:
         """Ask, unless the last asks to that name have all failed."""
         breaker = self.breakers.get(to)
         if breaker is not None and not breaker.allows(now := now_ns()):
@@ -161,7 +186,7 @@ class Calls:
             self._abandoned(to)
             raise
         self.breakers.pop(to, None)  # whatever the answer says: it may hold the failure of an ask of its own
-        return _content(answer)
+        return _answer(answer)
 
     def _failing(self, to: str) -> Breaker:
         """The breaker of a name; only one whose last ask failed has any."""
@@ -173,9 +198,13 @@ class Calls:
         if to in self.breakers:
             self.breakers[to].abandoned()
 
-    async def _confirmed(self, incoming: Incoming) -> None:
+    def _confirmed(self, incoming: Incoming) -> None:
+        if (inflow := self.inflows.open.get(incoming.subject)) is not None:
+            inflow.heard(incoming)
+            return
         sent = self._unconfirmed.get(incoming.subject)
         if sent is None:
+            self.inflows.stray(incoming)
             return
         self._is_apart(sent.to)
         if incoming.payload == WAITS:
@@ -203,12 +232,14 @@ class Calls:
     async def _deliver(self, made: Envelope) -> None:
         """Return when a direct message is in custody."""
         assert made.to_agent is not None
-        _content(await self._call(subjects.direct(made.to_agent), made.to_agent, made, ROOM_TIMEOUT))
+        _answer(await self._call(subjects.direct(made.to_agent), made.to_agent, made, ROOM_TIMEOUT + VERDICT))
 
     async def _call(self, subject: str, to: str, sent: Envelope, timeout: float) -> Incoming:
         """Send an envelope, to who tells repetitions apart again while it may not have arrived; its answer."""
         if self._confirms is None:
-            self._confirms = await self._bus.subscribe(f"{self._inbox}.*", self._confirmed)
+            async with self._listening:  # once: heard twice, a part would break its stream
+                if self._confirms is None:
+                    self._confirms = await self._bus.subscribe(f"{self._inbox}.*", self._confirmed)
         self._number += 1
         confirm = f"{self._inbox}.{self._number}"
         data = envelope.encode(structs.replace(sent, metadata={**sent.metadata, "confirm": confirm}))
@@ -226,7 +257,7 @@ class Calls:
         while (left := timeout - (now_ns() - began) / SECOND_NS) > 0:
             try:
                 if not self._bus.is_connected:
-                    await self._bus.wait_connected(min(CONNECT_WAIT, left))
+                    await self._bus.wait_connected(min(self._bus.reconnect_max + CONNECT_WAIT, left))
                 return await self._bus.request(subject, data, left, again=again)
             except Unreachable as error:
                 where = await self._where(to)
@@ -255,12 +286,12 @@ class Calls:
             raise AgentDown(text, reason="its node does not answer", may_have_run=False)
 
 
-def _content(incoming: Incoming) -> Any:
-    """What an answer holds. Raises what it says went wrong."""
+def _answer(incoming: Incoming) -> Envelope:
+    """An answer. Raises what it says went wrong."""
     answer = envelope.decode(incoming.payload, limit=ENVELOPE_BYTES)
     if answer.message_type == "error":
         raise envelope.failure(answer).error()
-    return answer.content
+    return answer
 
 
 def _check(name: str) -> None:

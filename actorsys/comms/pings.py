@@ -21,6 +21,7 @@ log = logging.getLogger("actorsys.comms")
 
 INTERVAL = 1.5  # seconds between the pings of an instance
 MOST = 10  # pings a second; beyond 15 instances each waits longer for its turn
+MANY = 100  # pings under way beyond which none is made but in its turn; those in their turns are 50 at most
 JITTER = 0.2
 TIMEOUT = 1.5  # seconds
 # Seconds until a ping that failed is tried once more: a node that lost its connection has another one by then (1.5 s at most).
@@ -64,6 +65,10 @@ class Pings:
 
     def ask(self, instance: str) -> None:
         """Ping an instance now, in the background: there is a reason to doubt that it is there."""
+        if len(self._asking) < MANY:
+            self._begin(instance)
+
+    def _begin(self, instance: str) -> None:
         if instance and instance not in self._asking:
             task = self._asking[instance] = asyncio.get_running_loop().create_task(self._check(instance))
             task.add_done_callback(lambda _: self._asking.pop(instance, None))
@@ -77,16 +82,22 @@ class Pings:
         self._forget()
 
     async def _run(self) -> None:
-        turn: list[str] = []
         while True:
-            number = max(1, len(self._peers.instances()))
-            await asyncio.sleep(max(INTERVAL / number, 1 / MOST) * random.uniform(1 - JITTER, 1 + JITTER))
-            if not turn:
-                self._forget()
-                turn = self._peers.instances()
-                random.shuffle(turn)  # so that nodes that came up together do not all ask the same one at a time
-            if turn and self._peers.has_instance(instance := turn.pop()):  # still
-                self.ask(instance)
+            self._forget()
+            turn = self._turn() or [""]
+            for instance in turn:
+                await asyncio.sleep(max(INTERVAL / len(turn), 1 / MOST) * random.uniform(1 - JITTER, 1 + JITTER))
+                if self._peers.has_instance(instance):  # still
+                    self._begin(instance)
+
+    def _turn(self) -> list[str]:
+        """All that have answered, and of the others no more than of them, or a few: anybody can make up thousands of those."""
+        instances = self._peers.instances()
+        known = [instance for instance in instances if self._has_answered.get(instance)]
+        strangers = [instance for instance in instances if not self._has_answered.get(instance)]
+        turn = known + random.sample(strangers, min(len(strangers), max(len(known), MOST)))
+        random.shuffle(turn)  # so that nodes that came up together do not all ask the same one at a time
+        return turn
 
     def _forget(self) -> None:
         self._has_answered = {known: has for known, has in self._has_answered.items() if self._peers.has_instance(known)}

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Any
 
@@ -11,12 +12,13 @@ from ..bus import envelope, stamp
 from ..bus.base import Bus, Incoming
 from ..bus.counters import Often
 from ..bus.envelope import Envelope, Origin
-from ..errors import ActorError, AskTimeout, BadMessage, UnknownAgent, Unreachable
+from ..errors import ActorError, AskTimeout, BadMessage, MailboxFull, UnknownAgent, Unreachable
 from ..messages import Event, Failure, Message, Request
 
 log = logging.getLogger("actorsys.comms")
 
 ENVELOPE_BYTES = 2**20  # the usual limit of a server's payload
+CHEAP_BYTES = 2**14  # of an envelope that is read where there are too many
 CONFIRM = 0.3  # seconds in which an agent says that it has a completion
 WAITS = b"waits"  # instead of nothing in a confirmation: not in custody yet, said each second until it is
 AGAIN = (0.01, 0.04, 0.15, 0.3, 1.0)  # seconds between the tries when nobody listens
@@ -48,6 +50,15 @@ class Post:
         self.warn(incoming.subject, "a message on %s was refused: %s", incoming.subject, error)
         if incoming.reply:
             await self.refuse(incoming.reply, envelope.origin(incoming.payload, limit=ENVELOPE_BYTES), error)
+
+    def full(self, incoming: Incoming, origin: Origin | None = None) -> Awaitable[None] | None:
+        """Refuse what finds no room in a subscription, if anybody hears it. Of a large one not even the sender is read."""
+        if not incoming.reply:
+            return None
+        error = MailboxFull(
+            f"{self.name!r} has as many messages on NATS that wait as it can hold; try again later, or send less."
+        )
+        return self.refuse(incoming.reply, origin or origin_of(incoming), error)
 
     async def confirm(self, read: Envelope, how: bytes = b"") -> None:
         """Say that a message is here, to whoever would send it again otherwise."""
@@ -116,6 +127,11 @@ class Post:
         held = self._each_second.hold(key)
         if held is not None:
             log.warning("%s: %s%s", self.name, text % args, f" ({held} more like this)" if held else "")
+
+
+def origin_of(incoming: Incoming) -> Origin:
+    """Who sent a message, and under which id, if that is cheap to tell."""
+    return envelope.origin(incoming.payload, limit=CHEAP_BYTES)
 
 
 def error_of(error: BaseException) -> Failure:

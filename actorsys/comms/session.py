@@ -100,14 +100,14 @@ class Session:
             except Unreachable as error:
                 log.warning("%s goes on without NATS, and keeps trying: %s", self.name, error)
             queue = self._asked.queue_group
-            for subject, handler, group in (
-                (self._asked.subject, self._on_request, queue),
-                (self._told.subject, self._on_direct, queue),
-                (subjects.ALL, self._on_all, ""),
-            ):
-                self._subscriptions.append(await self.bus.subscribe(subject, handler, queue=group))
+            for subject, handler in ((self._asked.subject, self._on_request), (self._told.subject, self._on_direct)):
+                made = await self.bus.subscribe(subject, handler, queue=queue, on_full=self.post.full)
+                self._subscriptions.append(made)
+            self._subscriptions.append(await self.bus.subscribe(subjects.ALL, self._on_all))
             await self._micro.start()
             await self._announce("join")
+            if self._is_closed:
+                raise Unreachable(f"{self.name} was disconnected from NATS while it was connecting")
             self._beat.start()
             if self._owns_bus and isinstance(self.bus, NatsBus):
                 self.bus.watch(lambda state: self._beat.soon() if state == "connected" else None)

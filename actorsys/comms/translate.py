@@ -7,6 +7,7 @@ A typed message is `{"type": "Add", "n": 2}`. What a plain client need not know 
     lenient    true: fields are text from a command line
     timeout    seconds that the asker still waits
     when_down  "fail": do not wait for a restart
+    stream     true, or {"to": subject}: answer in parts; see `streams`
     chain      the agents that wait for this ask, each with the run of its node: "editor@3f9ac21b7d00"
     trace      the id of the first message of the conversation
     confirm    where to say that a request is in custody; until then it is sent again under its id
@@ -18,7 +19,7 @@ from typing import Any, Literal
 from ..bus.envelope import Envelope
 from ..errors import BadMessage
 from ..mailbox.codec import convert, decode, encode
-from ..mailbox.letter import FAIL_WHEN_DOWN, LENIENT, REMOTE, TELL, Letter
+from ..mailbox.letter import FAIL_WHEN_DOWN, LENIENT, REMOTE, STREAM, TELL, Letter
 from ..units import SECOND_NS
 
 Kind = Literal["request", "direct", "broadcast", "notice"]
@@ -60,6 +61,8 @@ def letter(read: Envelope, kind: Kind, reply: str, to: str, *, run: str, now: in
         made.flags |= LENIENT
     if metadata.get("when_down") == "fail":
         made.flags |= FAIL_WHEN_DOWN
+    if kind == "request" and (metadata.get("stream") is True or isinstance(metadata.get("stream"), dict)):
+        made.flags |= STREAM
     timeout = metadata.get("timeout")
     if kind == "request" and isinstance(timeout, int | float) and 0 < timeout < 10**6:
         made.deadline = now + int(timeout * SECOND_NS)

@@ -17,7 +17,24 @@ from ..messages import Failure, Request, reply_type, type_id
 from ..spec import MAX_PAYLOAD
 from ..units import SECOND_NS, format_bytes, format_seconds
 from .codec import decode, decoder, encode
-from .letter import ASK, DEFAULT_PRIORITY, FAIL_WHEN_DOWN, FAILURE, PRIORITIES, TELL, Forget, Full, Letter, Room, UpNote
+from .letter import (
+    ASK,
+    DEFAULT_PRIORITY,
+    FAIL_WHEN_DOWN,
+    FAILURE,
+    PART,
+    PRIORITIES,
+    STREAM,
+    TELL,
+    Credit,
+    Forget,
+    Full,
+    Letter,
+    Room,
+    UpNote,
+    weight,
+)
+from .stream import Parts, Stream
 
 MAX_TIMEOUT = 1e8  # seconds, three years: longer waits end then, and a deadline stays a 64-bit number of nanoseconds
 ROOM_TIMEOUT = 30.0  # seconds that a tell waits for room before it gives up
@@ -32,6 +49,8 @@ class Far(Protocol):
     async def tell(self, letter: Letter, trace: str) -> None: ...
 
     async def ask(self, letter: Letter, trace: str, expected: Any, *, idempotent: bool) -> Any: ...
+
+    async def stream(self, letter: Letter, trace: str, expected: Any) -> Parts: ...
 
     async def hand_over(self, letter: Letter, trace: str, metadata: dict[str, Any] | None, *, key: str) -> str: ...
 
@@ -70,6 +89,7 @@ class Outbox(ABC):
         self.max_payload: int = MAX_PAYLOAD
         self._next = first_number  # unique over the incarnations of an agent, so that a stale reply meets no later ask
         self._asks: dict[int, tuple[asyncio.Future[Any], Callable[[Any], Any]]] = {}
+        self._streams: dict[int, Parts] = {}
         self._full: dict[str, tuple[bool, asyncio.Future[None]]] = {}
         self.far: Far | None = None
         self._here: set[str] = set()  # names known to live on this node
@@ -210,6 +230,64 @@ class Outbox(ABC):
             self._asks.pop(number, None)
         return await self.far.ask(letter, self.trace(), kind.reply, idempotent=idempotent)
 
+    def stream(self, to: str, message: Any, *, timeout: float, priority: int, when_down: WhenDown) -> Stream[Any]:
+        """See `Ref.stream`."""
+        cls = type(message)
+        flags = FAIL_WHEN_DOWN if when_down == "fail" else 0
+        return self.stream_raw(
+            to, _kinds.get(cls) or _kind(cls), encode(message), timeout=timeout, priority=priority, flags=flags
+        )
+
+    def stream_raw(
+        self, to: str, kind: Kind, payload: bytes, *, timeout: float, priority: int, flags: int, room: float = ROOM_TIMEOUT
+    ) -> Stream[Any]:
+        if priority not in PRIORITIES:
+            raise BadMessage(f"priority {priority!r}; it goes from 1 (urgent) to 5", field="priority")
+        if not timeout >= 0:
+            raise BadMessage(f"timeout {timeout!r}; it is a number of seconds", field="timeout")
+        timeout = min(timeout, MAX_TIMEOUT)
+        letter = Letter(ASK, 0, to, "", kind.id, self.fit(payload), priority, 0, flags | STREAM)
+
+        async def open() -> Parts:
+            letter.deadline = now_ns() + int(timeout * SECOND_NS)
+            letter.chain = self.chain()
+            if self.far is not None and to not in self._here and not await self.is_here(to):
+                return await self.far.stream(letter, self.trace(), kind.reply)
+            if self._full and to in self._full:
+                await self.wait_room(to, room)
+            parts = self._begin(letter, kind)
+            try:
+                await parts.wait()
+                if self.far is None or not isinstance(parts.error, UnknownAgent):
+                    return parts
+                self._here.discard(to)
+                if await self.is_here(to):
+                    return parts
+            except BaseException:
+                parts.close()
+                raise
+            return await self.far.stream(letter, self.trace(), kind.reply)
+
+        return Stream(to, timeout, open)
+
+    def _begin(self, letter: Letter, kind: Kind) -> Parts:
+        """Post the ask of a stream."""
+        letter.id = number = self._next
+        self._next = number + 1
+
+        def forget() -> None:
+            if self._streams.pop(number, None) is not None:
+                self.note(Forget(number))
+
+        parts = Parts(kind.decode_reply, lambda units: self.note(Credit(number, units)), forget)
+        self._streams[number] = parts
+        try:
+            self.post(letter)
+        except ActorError:
+            del self._streams[number]
+            raise
+        return parts
+
     def expect(self, decode_reply: Callable[[Any], Any] = _PLAIN.decode_reply) -> tuple[int, asyncio.Future[Any]]:
         """A new number, and the answer that will come under it."""
         number = self._next
@@ -219,9 +297,10 @@ class Outbox(ABC):
         return number, answer
 
     def replied(self, letter: Letter) -> None:
-        """A reply or failure came in; one that nobody waits for any more is dropped."""
+        """A part, reply or failure came in; one that nobody waits for any more is dropped."""
         entry = self._asks.pop(letter.id, None)
         if entry is None:
+            self._streamed(letter)
             return
         answer, decode_reply = entry
         if answer.done():
@@ -234,8 +313,18 @@ class Outbox(ABC):
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the reply belongs to who asked for it
             answer.set_exception(BadMessage(f"the reply is not of the type that the request names: {error}"))
 
+    def _streamed(self, letter: Letter) -> None:
+        if letter.kind == PART:
+            if (parts := self._streams.get(letter.id)) is not None:
+                parts.put(letter.payload, weight(letter.payload))
+        elif (parts := self._streams.pop(letter.id, None)) is not None:
+            parts.end(decode(letter.payload, Failure).error() if letter.kind == FAILURE else None)
+
     def give_up(self, error: ActorError) -> None:
         """No answer will come any more: end all that wait for one."""
+        for parts in self._streams.values():
+            parts.end(error)
+        self._streams.clear()
         for answer, _ in self._asks.values():
             if not answer.done():
                 answer.set_exception(error)
@@ -252,9 +341,13 @@ class Outbox(ABC):
         """Whether `wait_room` returns at once."""
         return to not in self._full
 
-    async def wait_room(self, to: str, timeout: float = ROOM_TIMEOUT) -> None:
-        """Wait until the mailbox has room. Raises MailboxFull by its policy or after the timeout."""
-        until = asyncio.get_running_loop().time() + timeout
+    def rejects(self, to: str) -> bool:
+        """Whether `wait_room` raises at once."""
+        return to in self._full and self._full[to][0]
+
+    async def wait_room(self, to: str, timeout: float = ROOM_TIMEOUT, *, began: float | None = None) -> None:
+        """Wait until the mailbox has room. Raises MailboxFull by its policy, or `timeout` seconds after `began` (loop time) or now."""
+        until = (asyncio.get_running_loop().time() if began is None else began) + timeout
         while to in self._full:
             reject, room = self._full[to]
             if reject:

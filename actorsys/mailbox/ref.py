@@ -8,6 +8,7 @@ from ..errors import ActorError
 from ..messages import Event, Request
 from .letter import DEFAULT_PRIORITY
 from .outbox import Outbox, WhenDown
+from .stream import Stream
 
 R = TypeVar("R")
 
@@ -97,6 +98,42 @@ class Ref:
         return await self.outbox.ask(
             self.name, message, timeout=timeout, priority=priority, when_down=when_down, idempotent=idempotent
         )
+
+    @overload
+    def stream(
+        self,
+        message: Request[R],
+        timeout: float = 30.0,
+        *,
+        priority: int = DEFAULT_PRIORITY,
+        when_down: WhenDown = "wait",
+    ) -> Stream[R]: ...
+    @overload
+    def stream(
+        self,
+        message: dict[str, Any] | str,
+        timeout: float = 30.0,
+        *,
+        priority: int = DEFAULT_PRIORITY,
+        when_down: WhenDown = "wait",
+    ) -> Stream[Any]: ...
+    def stream(
+        self,
+        message: Any,
+        timeout: float = 30.0,
+        *,
+        priority: int = DEFAULT_PRIORITY,
+        when_down: WhenDown = "wait",
+    ) -> Stream[Any]:
+        """Send a request and read its answer in parts, as the handler yields them: `async for part in ref.stream(msg)`.
+
+        `timeout` is the longest wait for the next part, in seconds. A slow reader slows the handler; who stops reading (`break`,
+        `aclose()`, an error, a cancellation) stops it. A handler that returns its reply makes a stream of one part.
+
+        Raises what `ask` raises. AskTimeout stops the handler, too. An agent that dies after a part has passed ends the stream with
+        AgentDown: its handler is not run again.
+        """
+        return self.outbox.stream(self.name, message, timeout=timeout, priority=priority, when_down=when_down)
 
     async def state(self) -> dict[str, Any]:
         """What the agent's `self.state` held after the last message it acknowledged."""

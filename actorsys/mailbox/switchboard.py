@@ -324,8 +324,11 @@ class Switchboard:
         ask = self._replies.end(number)
         if ask is None or ask.box.withdraw(number) or self._durable.withdraw(ask.box, number):
             return
-        if number in ask.box.out:
-            actions.append(Tell(ask.box.name, Cancel(number)))
+        box = ask.box
+        if ask.is_stream and (letter := box.out.get(number) or box.suspects.get(number)) is not None:
+            letter.deadline = 1  # should its agent die now: handled again it would wait for credit that nobody gives
+        if number in box.out:
+            actions.append(Tell(box.name, Cancel(number)))
 
     def _withdraw(self, note: Withdraw, actions: list[Action]) -> None:
         """The asker on another node has gone: as `_cancel`. A request that comes after this note is taken for one that was here."""
@@ -334,6 +337,8 @@ class Switchboard:
             if letter is None:
                 continue
             if letter.id in box.out:
+                if letter.flags & STREAM:
+                    letter.deadline = 1  # as in `_cancel`
                 actions.append(Tell(box.name, Cancel(letter.id)))
             elif not box.withdraw(letter.id):
                 letter.deadline = 1  # it was out at a death: its agent alone may say that it is done with

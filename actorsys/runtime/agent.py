@@ -14,12 +14,13 @@ from ..mailbox.outbox import Far, WhenDown, packed
 from ..mailbox.ref import Ref
 from ..messages import Down, Event, Message, Request, class_path
 from .context import current
-from .handlers import Handler, collect, is_async
+from .handlers import Handler, collect, is_async, is_stream
 from .state import State
 from .timers import Timer
 
 if TYPE_CHECKING:
     from ..bus.nats import NatsBus
+    from ..llm.client import LLM
     from ..memory.base import Memory
     from .loop import Runtime
 
@@ -51,6 +52,7 @@ class Agent:
     def __before_fork__(cls) -> None:
         """Called where the class was loaded, before its agents are forked: they share what each would find out for 0.3 MiB."""
         is_async(cls.receive), is_async(cls.on_notice), is_async(cls.on_broadcast), is_async(cls.on_completed)
+        is_stream(cls.receive), is_stream(cls.on_broadcast), is_stream(cls.on_completed)
         for handler in cls.__handlers__.values():
             with suppress(Exception):  # it is reported by the agent, which makes it again
                 decoder(handler.type)
@@ -72,8 +74,8 @@ class Agent:
     async def on_stop(self, reason: str) -> None:
         """Called before an ordered end, within `stop_timeout`. Not called after a crash or a kill."""
 
-    async def receive(self, message: Message) -> Any:
-        """Called with whatever no handler takes; what it returns is the reply to an ask."""
+    def receive(self, message: Message) -> Any:  # async in a subclass: a coroutine, or an async generator
+        """Called with whatever no handler takes; what it returns is the reply to an ask, and what an async generator yields its parts."""
         raise NotImplementedError  # never reached: without an override the runtime answers BadMessage
 
     async def on_notice(self, notice: Down) -> None:
@@ -124,6 +126,11 @@ class Agent:
         return self._runtime.message()
 
     @property
+    def llm(self) -> LLM:
+        """The language model of this agent's profile: `complete` and `stream`; in a handler, with a durable backend, each call is a step."""
+        return self._runtime.llm
+
+    @property
     def bus(self) -> NatsBus:
         """The agent's own NATS connection. Raises Unreachable where NATS is off, and in `on_start`: it is opened once the agent is ready."""
         bus = self._runtime.bus
@@ -138,6 +145,11 @@ class Agent:
     async def find(self, *, capability: str) -> list[Ref]:
         """The agents, of this node first, then of others, that were given this capability and are there."""
         return [self.agent(name) for name in await self._runtime.command("find", {"capability": capability})]
+
+    async def discover(self) -> list[dict[str, Any]]:
+        """The other agents that are there, of this node first: `name`, `node`, `capabilities` and `description` of each."""
+        rows: list[dict[str, Any]] = await self._runtime.command("agents", {"but": self.name})
+        return rows
 
     @overload
     async def ask(

@@ -21,12 +21,12 @@ except ImportError:
 from ..errors import BadMessage, ConfigError
 from ..mailbox import ref as refs
 from ..mailbox.letter import (
-    FAILURE,
-    REPLY,
+    ASK,
     Cancel,
     Crashed,
     Frame,
     Full,
+    Grant,
     Note,
     Ping,
     Pong,
@@ -268,10 +268,10 @@ class _Life:
             if frame.acks:
                 runtime.sending.confirmed(frame.acks)
             for letter in frame.letters:
-                if letter.kind in (REPLY, FAILURE):
-                    runtime.replied(letter)
-                else:
+                if letter.kind <= ASK:
                     runtime.deliver(letter)
+                else:
+                    runtime.replied(letter)
 
     def _noted(self, note: Note) -> None:
         runtime = self._runtime
@@ -288,6 +288,8 @@ class _Life:
                 runtime.noted(note)
             case Cancel() if runtime is not None:
                 runtime.cancel(note.id)
+            case Grant() if runtime is not None:
+                runtime.granted(note.id, note.units)
             case _:
                 logging.getLogger(self._assignment.shown).debug("unexpected %r", note)
 

@@ -2,16 +2,19 @@
 
 import asyncio
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..mailbox.letter import Letter
 from .state import State
+
+if TYPE_CHECKING:
+    from .flow import Flow
 
 
 class Delivery:
     """One attempt at one letter. What its handler sends is kept here until the handler ends, or waits."""
 
-    __slots__ = ("is_cancelled", "is_open", "letter", "published", "sends", "state", "steps", "told", "worker")
+    __slots__ = ("flow", "is_cancelled", "is_open", "letter", "published", "sends", "state", "steps", "told", "worker")
 
     def __init__(self, letter: Letter, worker: "asyncio.Task[Any]", state: State) -> None:
         self.letter = letter
@@ -20,6 +23,7 @@ class Delivery:
         self.sends: list[Letter] = []
         self.told = 0  # tells that left, or may have left in an earlier attempt, with their ordinals
         self.published = 0  # handoffs and broadcasts so far
+        self.flow: Flow | None = None  # where the parts of its answer go, if it is asked for any
         self.steps: set[str] | None = None  # names of those begun, once there is one
         self.is_open = True
         self.is_cancelled = False

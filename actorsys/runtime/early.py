@@ -17,4 +17,4 @@ class NotReady:
             "of its own node only. Send it from a handler: `self.after(0, ...)` in on_start is the first one."
         )
 
-    ask = hand_over = broadcast = tell
+    ask = stream = hand_over = broadcast = tell

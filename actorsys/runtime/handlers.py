@@ -3,7 +3,7 @@
 import inspect
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from functools import cache
 from typing import Any, TypeVar, overload
 
@@ -15,6 +15,7 @@ from ..messages import Event, Request, reply_type, type_id
 F = TypeVar("F", bound=Callable[..., Any])
 
 _MARK = "__actorsys_on__"
+PARTS = (AsyncIterator, AsyncGenerator)  # what an async generator may say that it returns
 
 
 class Handler(Struct, frozen=True):
@@ -25,6 +26,7 @@ class Handler(Struct, frozen=True):
     reply: Any
     is_async: bool
     in_thread: bool
+    is_stream: bool = False  # an async generator: each value that it yields is a part of the reply
 
 
 @overload
@@ -34,7 +36,8 @@ def on(*, thread: bool = False) -> Callable[[F], F]: ...
 def on(function: F | None = None, *, thread: bool = False) -> F | Callable[[F], F]:
     """Mark a method as the handler of the message type that annotates its argument.
 
-    `@on(thread=True)` runs a blocking (not async) method in a thread, so that the agent stays responsive.
+    `@on(thread=True)` runs a blocking (not async) method in a thread, so that the agent stays responsive. An async generator,
+    `async def count(self, msg: Count) -> AsyncIterator[int]` for a `Count(Request[int])`, answers in parts to whoever calls `Ref.stream`.
 
     >>> class Reset(Event): pass
     >>> class Counter:
@@ -73,17 +76,21 @@ def collect(cls: type) -> dict[str, Handler]:
 
 
 @cache
+def is_stream(method: Any) -> bool:
+    """Whether it is an async generator; remembered, as is `is_async`."""
+    return inspect.isasyncgenfunction(method)
+
+
+@cache
 def is_async(method: Any) -> bool:
     """Whether it must be awaited; remembered, as asking `inspect` once costs each agent 50 KiB of unshared pages."""
     return inspect.iscoroutinefunction(method)
 
 
 def _handler(cls: type, name: str, method: Any) -> Handler:
-    if inspect.isasyncgenfunction(method):
-        raise _wrong(cls, method, f"{name}() is an async generator; streaming replies are not supported by this version")
     in_thread = getattr(method, _MARK)
-    is_async = inspect.iscoroutinefunction(method)
-    if in_thread and is_async:
+    is_async, is_stream = inspect.iscoroutinefunction(method), inspect.isasyncgenfunction(method)
+    if in_thread and (is_async or is_stream):
         raise _wrong(cls, method, f"{name}() is async and cannot run in a thread; drop `async` or `thread=True`")
     arguments = [*inspect.signature(method).parameters.values()][1:]
     if len(arguments) != 1:
@@ -100,11 +107,26 @@ def _handler(cls: type, name: str, method: Any) -> Handler:
     if issubclass(taken, Request):
         if "return" not in hints:
             raise _wrong(cls, method, f"{name}() must say what it returns: {taken.__name__} asks for {_named(reply)}")
-        if reply is not Any and returned != reply and not (reply is None and returned is types.NoneType):
+        if is_stream:
+            _check_parts(cls, method, taken, reply, returned)
+        elif reply is not Any and returned != reply and not (reply is None and returned is types.NoneType):
             raise _wrong(cls, method, f"{name}() returns {_named(returned)}, but {taken.__name__} asks for {_named(reply)}")
     elif "return" in hints and returned is not types.NoneType:
         raise _wrong(cls, method, f"{name}() returns {_named(returned)}, but {taken.__name__} is an Event and has no reply")
-    return Handler(name, taken, reply, is_async, in_thread)
+    elif is_stream:
+        raise _wrong(cls, method, f"{name}() yields, but {taken.__name__} is an Event and has no reply")
+    return Handler(name, taken, reply, is_async, in_thread, is_stream)
+
+
+def _check_parts(cls: type, method: Any, taken: type, reply: Any, returned: Any) -> None:
+    """An async generator yields what the request asks for."""
+    part = (typing.get_args(returned) or (None,))[0]
+    name, wanted = method.__name__, _named(reply)
+    if typing.get_origin(returned) not in PARTS:
+        text = f"{name}() yields, so it returns AsyncIterator[{wanted}], not {_named(returned)}"
+        raise _wrong(cls, method, text)
+    if reply is not Any and part != reply and not (reply is None and part is types.NoneType):
+        raise _wrong(cls, method, f"{name}() yields {_named(part)}, but {taken.__name__} asks for {wanted}")
 
 
 def _named(kind: Any) -> str:

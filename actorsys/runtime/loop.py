@@ -12,35 +12,52 @@ from collections.abc import Awaitable, Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ..clock import now_ns, wall
-from ..errors import AskCycle, BadMessage
-from ..mailbox.codec import DECODE_ERRORS, NONE, bad_message, convert, decode, encode
-from ..mailbox.letter import ASK, FAILURE, HOST, LENIENT, REMOTE, REPLY, Command, Failed, Letter, Timing, UpNote, wants_answer
+from ..clock import now_ns
+from ..errors import AskCycle, BadMessage, BudgetExceeded, ModelAuthError, ModelUnavailable
+from ..mailbox.codec import NONE, encode
+from ..mailbox.letter import (
+    ASK,
+    FAILURE,
+    HOST,
+    PART,
+    REMOTE,
+    REPLY,
+    STREAM,
+    Command,
+    Failed,
+    Letter,
+    Timing,
+    UpNote,
+    wants_answer,
+)
 from ..mailbox.mailbox import SAMPLE, Lanes
 from ..mailbox.outbox import Outbox
 from ..mailbox.pipe import Pipe
 from ..mailbox.ref import Ref
 from ..memory.base import Memory, Restored
 from ..memory.step_rows import split
-from ..messages import Down, Failure, Message
-from ..names import nearest
+from ..messages import Failure, Message
 from ..spec import Assignment
-from ..units import SECOND_NS
 from .context import Delivery, current
+from .flow import Flow, LocalFlow, not_asked, run
+from .reading import Reading
 from .routes import Route
 from .sending import Sending
 from .state import Limits, State
-from .state_messages import OURS
 from .steps import Steps
 from .timers import Timers
 
 if TYPE_CHECKING:
     from ..bus.counters import Often
     from ..bus.nats import NatsBus
+    from ..llm.client import LLM
 
 FLUSH_ACKS = 64  # acknowledge at least every so many letters, so that the next ones are on their way meanwhile
 CANCEL_SECONDS = 1.0  # that a cancelled handler gets to clean up
 TURN_SECONDS = 0.005  # handlers that never wait still let the loop turn this often
+CAUSE_LENGTH = 500  # of the reason that `why` shows for an agent that stops itself
+# No fault of the agent's: what was told becomes a dead letter, and the agent lives on.
+BLAMELESS = (BadMessage, ModelUnavailable, BudgetExceeded)
 
 
 class Crash(Exception):
@@ -67,11 +84,11 @@ class Runtime(Outbox):
         self.steps = Steps(steps, assignment.run, self.sending.commit, is_durable=memory.is_durable)
         self.ending: asyncio.Future[str | Crash] = asyncio.get_running_loop().create_future()
         self.remote_reply: Callable[[Letter, bytes | None, Failure | None], Awaitable[None]] | None = None
+        self.remote_flow: Callable[[Delivery, Sending], Flow] | None = None
         self.bus: NatsBus | None = None
         self.often: Often | None = None  # set with `bus`
         self.timers = Timers(assignment.name, assignment.incarnation, lambda letter: self.sending.post(letter, None))
-        self._routes: dict[str, Route] = {}
-        self._rest: dict[str, Route] = {}
+        self._reading = Reading(self.name, assignment.run)
         self._queue = Lanes()
         self._idle: deque[asyncio.Future[None]] = deque()
         self._workers: list[asyncio.Task[None]] = []
@@ -84,7 +101,13 @@ class Runtime(Outbox):
     def log(self) -> logging.Logger:  # made when it is used: most agents never log, and it costs 80 KiB of unshared pages
         return logging.getLogger(self.assignment.shown)
 
-    def _warn(self, letter: Letter, key: str, text: str, error: Exception | None = None) -> None:
+    @cached_property
+    def llm(self) -> "LLM":
+        from .thinking import thinking  # an agent that never uses it does without
+
+        return thinking(self)
+
+    def _warn(self, letter: Letter, key: str, text: str, error: BaseException | None = None) -> None:
         """A warning about a letter; of those from off the node, at most one per key and second, with the number of those left out."""
         held = self.often.hold(key) if self.often is not None and letter.flags & REMOTE else 0
         if held is not None:
@@ -136,7 +159,7 @@ class Runtime(Outbox):
 
     def message(self) -> Message | None:
         delivery = current.get()
-        return None if delivery is None else self._as_message(delivery.letter, None)
+        return None if delivery is None else self._reading.as_message(delivery.letter, None)
 
     def stop(self, reason: str) -> None:
         if not self.ending.done():
@@ -157,7 +180,7 @@ class Runtime(Outbox):
 
     def serve(self, routes: dict[str, Route], rest: dict[str, Route]) -> None:
         """Begin to handle letters: each by the route of its type, others by `rest`; see `rest_routes`."""
-        self._routes, self._rest = routes, rest
+        self._reading.routes, self._reading.rest = routes, rest
         for _ in range(self.assignment.concurrency):
             worker = asyncio.get_running_loop().create_task(self._work())
             worker.add_done_callback(self._worked)
@@ -193,6 +216,12 @@ class Runtime(Outbox):
         for letter in self._queue:
             if letter.id == number:
                 letter.deadline = 1  # it is skipped when its turn comes
+
+    def granted(self, number: int, units: int) -> None:
+        """Of the stream that answers that letter so much was read."""
+        delivery = self.sending.open.get(number)
+        if delivery is not None and delivery.flow is not None:
+            delivery.flow.granted(units)
 
     async def quiesce(self, timeout: float) -> None:
         """Take no more letters; give running handlers `timeout` seconds, then cancel them: their messages stay in custody."""
@@ -247,7 +276,9 @@ class Runtime(Outbox):
             sending.skip(letter)
             return
         try:
-            route, message = self._read(letter)
+            route, message = self._reading.read(letter)
+            if route.is_stream and not letter.flags & STREAM and (letter.kind == ASK or wants_answer(letter)):
+                raise not_asked(letter, route)
         except BadMessage as error:
             if letter.headers is not None and letter.headers.get("kind") in ("broadcast", "notice"):
                 sending.skip(letter)  # said to everyone, or told of: nobody must listen
@@ -261,7 +292,10 @@ class Runtime(Outbox):
         began = time.monotonic() if not letter.id % SAMPLE else 0.0
         current.set(delivery)
         try:
-            if route.is_async:
+            if letter.flags & STREAM or route.is_stream:
+                result = None
+                await run(route, message, self._flow(delivery), self.fit)
+            elif route.is_async:
                 result = await route.call(message)
             elif route.in_thread:
                 result = await asyncio.to_thread(route.call, message)
@@ -272,17 +306,26 @@ class Runtime(Outbox):
                 changes = {**changes, **self.steps.forget(letter.id)}
             if letter.kind == ASK:
                 payload = NONE if result is None else self.fit(encode(result))
-                sending.finish(delivery, changes, Letter(REPLY, letter.id, "", "", "", payload))
+                reply = Letter(REPLY, letter.id, "", "", "", payload)
+                if delivery.flow is not None:
+                    reply.ordinal = delivery.flow.count
+                sending.finish(delivery, changes, reply)
             elif letter.flags & REMOTE:
                 # First the answer, then the acknowledgement: killed in between, the message is delivered and answered again; the
                 # other way round its sender would wait in vain.
-                await self._answer_remote(letter, NONE if result is None else encode(result), None)
+                if delivery.flow is not None:
+                    await delivery.flow.end()
+                else:
+                    await self._answer_remote(letter, NONE if result is None else encode(result), None)
                 sending.finish(delivery, changes)
             else:
                 sending.finish(delivery, changes)
         except Exception as error:  # noqa: BLE001 - it is the user's code: `_failed` passes it on
             await self._failed(delivery, error, route)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
+            if not worker.cancelling():  # the handler's own: something that it waited for was cancelled
+                await self._failed(delivery, error, route)
+                return
             delivery.state.roll_back()
             delivery.sends.clear()
             if not delivery.is_cancelled:  # the process is about to end: the message stays in custody
@@ -299,11 +342,20 @@ class Runtime(Outbox):
             if began:
                 sending.note(Timing(letter.type.rpartition(":")[2], time.monotonic() - began))
 
-    async def _failed(self, delivery: Delivery, error: Exception, route: Route) -> None:
+    def _flow(self, delivery: Delivery) -> Flow | None:
+        """Where the parts of an answer go; None: nobody reads them."""
+        letter = delivery.letter
+        letter.deadline = 0  # it was for the start
+        if letter.flags & STREAM:
+            make = LocalFlow if not letter.flags & REMOTE else self.remote_flow
+            delivery.flow = make(delivery, self.sending) if make is not None else None
+        return delivery.flow
+
+    async def _failed(self, delivery: Delivery, error: BaseException, route: Route) -> None:
         """Errors go to whoever can act (G4)."""
         letter = delivery.letter
         delivery.state.roll_back()
-        delivery.sends.clear()
+        delivery.sends[:] = [each for each in delivery.sends if each.kind == PART]  # what was yielded before is read before
         failure = Failure.of(error)
         changes = self.steps.forget(letter.id)
         if letter.kind == ASK:
@@ -313,12 +365,17 @@ class Runtime(Outbox):
             dead = None if wants_answer(letter) else Failed(letter.id, failure)
             self.sending.finish(delivery, changes, failure=dead)
         on_error = self.assignment.on_error
-        if on_error == "restart" or (on_error == "auto" and letter.kind != ASK and not letter.flags & REMOTE):
+        if on_error == "auto" and isinstance(error, ModelAuthError):
+            on_error = "stop"  # no restart helps before somebody sets the key right
+        is_blameless, is_clear = isinstance(error, BLAMELESS), isinstance(error, (*BLAMELESS, ModelAuthError))
+        if on_error == "restart" or (
+            on_error == "auto" and letter.kind != ASK and not letter.flags & REMOTE and not is_blameless
+        ):
             raise Crash(failure) from error
-        text = f"{letter.type or 'a message'} from {letter.sender} failed"
-        self._warn(letter, f"{route.type.__name__} {type(error).__name__}", text, error)
+        text = f"{letter.type or 'a message'} from {letter.sender} failed" + (f": {failure.line}" if is_clear else "")
+        self._warn(letter, f"{route.type.__name__} {type(error).__name__}", text, None if is_clear else error)
         if on_error == "stop":  # and stay stopped, whatever the restart type
-            self.note(Command(0, "stop", {"names": [self.assignment.name]}))
+            self.note(Command(0, "stop", {"names": [self.assignment.name], "cause": f"by itself: {failure.line[:CAUSE_LENGTH]}"}))
 
     async def _refuse(self, letter: Letter, failure: Failure) -> None:
         """Answer, or dead-letter, a letter without a handler having run."""
@@ -332,67 +389,3 @@ class Runtime(Outbox):
     async def _answer_remote(self, letter: Letter, payload: bytes | None, failure: Failure | None) -> None:
         if letter.flags & REMOTE and letter.headers is not None and self.remote_reply is not None:
             await self.remote_reply(letter, payload, failure)
-
-    def _read(self, letter: Letter) -> tuple[Route, Any]:
-        """Find the handler of a letter and decode its message for it. Raises BadMessage."""
-        if letter.flags & REMOTE:
-            return self._read_remote(letter)
-        route = self._routes.get(letter.type) or self._routes.get(letter.type.rpartition(":")[2])  # or one of another module
-        if route is not None:
-            if letter.flags & LENIENT:
-                return route, convert(decode(letter.payload), route.type, lenient=True)
-            try:
-                return route, route.decode(letter.payload)
-            except DECODE_ERRORS as error:
-                raise bad_message(error, route.type.__name__) from error
-        payload = decode(letter.payload)
-        if not letter.type and isinstance(payload, dict):
-            route = self._routes.get(kind) if isinstance(kind := payload.get("type"), str) else None
-            if route is not None:
-                fields = {name: value for name, value in payload.items() if name != "type"}
-                return route, convert(fields, route.type, lenient=bool(letter.flags & LENIENT))
-        return self._read_rest(letter, payload)
-
-    def _read_remote(self, letter: Letter) -> tuple[Route, Any]:
-        """The same for one that came as JSON: its fields are what JSON can say, its type may be known here under another module."""
-        payload = decode(letter.payload)
-        fields, route = payload, None
-        if letter.type:
-            route = self._routes.get(letter.type) or self._routes.get(letter.type.rpartition(":")[2].rpartition(".")[2])
-        elif isinstance(payload, dict) and isinstance(kind := payload.get("type"), str):
-            route = self._routes.get(kind)
-            fields = {name: value for name, value in payload.items() if name != "type"}
-        kind = (letter.headers or {}).get("kind", "")
-        if route is None or route.type is Down or kind == "notice":  # news about work, never work itself
-            return self._read_rest(letter, payload, kind)
-        return route, convert(fields, route.type, lenient=bool(letter.flags & LENIENT), from_json=True)
-
-    def _read_rest(self, letter: Letter, payload: Any, hook: str = "") -> tuple[Route, Any]:
-        """A letter that no handler takes."""
-        route = self._rest.get(hook) or self._rest.get("")
-        if route is not None:
-            return route, self._as_message(letter, payload)
-        kind = letter.type or (payload.get("type") if isinstance(payload, dict) else None)
-        raise self._unknown(kind.rpartition(":")[2] if isinstance(kind, str) else "")
-
-    def _unknown(self, kind: str) -> BadMessage:
-        """The error for a message that no handler takes."""
-        names = sorted({route.type.__name__ for route in self._routes.values() if route.type not in OURS})
-        near = nearest(kind, names)
-        hint = f"did you mean {near}?" if near else f"it takes {', '.join(names) or 'nothing'}."
-        return BadMessage(f"{self.name!r} takes no {kind or 'messages without a type'}; {hint}", field="type")
-
-    def _as_message(self, letter: Letter, payload: Any) -> Message:
-        headers = letter.headers or {}
-        return Message(
-            id=headers.get("message_id") or f"{self.assignment.run}.{letter.id}",
-            sender=letter.sender,
-            to=self.name,
-            type=letter.type or (payload.get("type", "") if isinstance(payload, dict) else ""),
-            payload=payload,
-            metadata=headers.get("metadata") or {},
-            timestamp=headers.get("timestamp") or wall(),
-            in_reply_to=headers.get("in_reply_to"),
-            priority=letter.priority,
-            deadline=(letter.deadline - now_ns()) / SECOND_NS if letter.deadline else None,
-        )

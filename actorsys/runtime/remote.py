@@ -21,6 +21,7 @@ from ..messages import Failure
 from ..names import base, token
 from ..units import SECOND_NS
 from .loop import Runtime
+from .remote_flow import Outflows
 
 FIRST_WAIT = 2.0  # seconds from the start in which answers wait for the connection
 
@@ -38,7 +39,7 @@ class Remote:
         self.bus = NatsBus(convert(assignment.nats, NatsOptions), name=f"agent {runtime.name}", inbox_prefix=self._inbox)
         self.bus.watch(self._changed)
         self._post = Post(self.bus, name)
-        self._reception = Reception(self.bus, runtime, name=name, to=assignment.name, run=assignment.instance)
+        self._reception = Reception(self.bus, runtime, name=name, to=assignment.shown, run=assignment.instance)
         self._asked = Endpoint("request", subjects.request(name), subjects.queue(name))
         self._told = Endpoint("direct", subjects.direct(name), subjects.queue(name))
         said = about(name, assignment.node, assignment.capabilities, "running", assignment.instance)
@@ -50,7 +51,11 @@ class Remote:
         runtime.bus = self.bus
         runtime.often = Often(1.0)
         runtime.remote_reply = self._answer
-        runtime.far = Calls(
+        outflows = Outflows(
+            self.bus, self._post, self._inbox, ready=self._wait_first, cancel=runtime.cancel, count=self._streamed
+        )
+        runtime.remote_flow = outflows.make
+        self._calls = runtime.far = Calls(
             self.bus,
             sender=base(assignment.name),
             node=assignment.node,
@@ -64,6 +69,7 @@ class Remote:
 
     async def close(self, timeout: float) -> None:
         """Take nothing more, send what waits, within `timeout` seconds."""
+        await self._calls.inflows.close()
         await self.bus.drain(timeout)
         self._runtime.flush()  # what came last is posted, but nobody may turn the loop for it
 
@@ -73,13 +79,19 @@ class Remote:
         error = failure.error() if failure is not None else None
         endpoint = self._asked if headers["kind"] == "request" else self._told
         endpoint.count(now_ns() - headers["arrived"], error)
-        if not self.bus.connects:
-            # What was handed on from an earlier life comes before there is a connection. An answer kept until then would be lost with
-            # this process, but its letter is acknowledged: nobody would answer again.
-            with suppress(ActorError):
-                await self.bus.wait_connected(max(0.0, FIRST_WAIT - (now_ns() - self._began) / SECOND_NS))
+        await self._wait_first()
         if await answer(self._post, letter, payload, error):
             await self.bus.push()
+
+    def _streamed(self, letter: Letter) -> None:
+        self._asked.count(now_ns() - (letter.headers or {})["arrived"], None)
+
+    async def _wait_first(self) -> None:
+        """What was handed on from an earlier life comes before there is a connection. An answer kept until then would be lost with
+        this process, but its letter is acknowledged: nobody would answer again."""
+        if not self.bus.connects:
+            with suppress(ActorError):
+                await self.bus.wait_connected(max(0.0, FIRST_WAIT - (now_ns() - self._began) / SECOND_NS))
 
     async def _where(self, name: str) -> Where:
         return convert(await self._runtime.command("where", {"name": name}), Where)

@@ -8,7 +8,7 @@ from msgspec import Struct
 from ..mailbox.codec import decoder
 from ..messages import Down, type_id
 from .agent import Agent
-from .handlers import Handler, is_async
+from .handlers import Handler, is_async, is_stream
 
 REST = {"": "receive", "broadcast": "on_broadcast", "notice": "on_completed"}  # by what the letter is
 _DOWN = type_id(Down)
@@ -23,6 +23,7 @@ class Route(Struct, frozen=True):
     decode: Callable[[Any], Any]
     is_async: bool
     in_thread: bool = False
+    is_stream: bool = False
 
 
 def rest_routes(agent: Agent) -> dict[str, Route]:
@@ -32,7 +33,7 @@ def rest_routes(agent: Agent) -> dict[str, Route]:
     for kind, name in REST.items():
         method = getattr(cls, name)
         if method is not getattr(Agent, name):
-            table[kind] = Route(getattr(agent, name), dict, dict, is_async(method))
+            table[kind] = Route(getattr(agent, name), dict, dict, is_async(method), False, is_stream(method))
     return table
 
 
@@ -41,9 +42,8 @@ def routes(agent: Any, handlers: dict[str, Handler]) -> dict[str, Route]:
     table: dict[str, Route] = {}
     ambiguous: set[str] = set()
     for key, handler in handlers.items():
-        table[key] = route = Route(
-            getattr(agent, handler.name), handler.type, decoder(handler.type), handler.is_async, handler.in_thread
-        )
+        call, decode = getattr(agent, handler.name), decoder(handler.type)
+        table[key] = route = Route(call, handler.type, decode, handler.is_async, handler.in_thread, handler.is_stream)
         short = handler.type.__name__
         if short in table:
             ambiguous.add(short)

@@ -132,7 +132,9 @@ class Sending:
     def finish(self, delivery: Delivery, changes: Changes, reply: Letter | None = None, failure: UpNote | None = None) -> None:
         """The handler is done: its sends, its state changes and the acknowledgement leave together."""
         batch = self._batch
-        if self._held is not None and not (changes or delivery.sends or delivery.told or delivery.state.saw(self._held)):
+        if self._held is not None and not (
+            changes or delivery.sends or delivery.told or delivery.flow or delivery.state.saw(self._held)
+        ):
             batch = self._aside
         delivery.is_open = False
         del self.open[delivery.letter.id]

@@ -56,6 +56,20 @@ class Steps:
         await self._store(key, Row("done", name, encode(result)))
         return result
 
+    def numbered(self, delivery: Delivery, kind: str, digest: str) -> str:
+        """A name `kind/n/digest` for a step of this delivery: the first stored one that fits and was not taken yet, else with the next n."""
+        begun = delivery.steps or set()
+        prefix = self._key(delivery.letter.id, "")
+        numbers = {}
+        for name in (*(key.removeprefix(prefix) for key in self._rows if key.startswith(prefix)), *begun):
+            parts = name.split("/")
+            if len(parts) == 3 and parts[0] == kind and parts[1].isdigit():
+                numbers[int(parts[1])] = name
+        for _, name in sorted(numbers.items()):
+            if name.endswith(f"/{digest}") and name not in begun:
+                return name
+        return f"{kind}/{max(numbers, default=0) + 1}/{digest}"
+
     @property
     def has_rows(self) -> bool:
         return bool(self._rows)

@@ -58,6 +58,12 @@ class Bot(AgentComms):
                 sys.exit(3)
             case "wait":
                 await self.gate.wait()
+            case "cancelled":
+                raise asyncio.CancelledError
+            case "generator":
+                raise GeneratorExit
+            case "group":
+                raise BaseExceptionGroup("many", [SystemExit(3), GeneratorExit()])
             case "object":
                 return object()
             case "who":
@@ -451,6 +457,67 @@ def test_a_handoff_to_nobody_is_an_error_and_stands_beside_the_record(run: Any) 
             record, failed = here.said("agents.handoff.chief.to.nobody")
             assert (record.message_type, failed.message_type) == ("handoff", "error")
             assert failed.in_reply_to == record.message_id
+
+    run(main)
+
+
+@pytest.mark.parametrize("raised", ["cancelled", "generator", "group"])
+def test_whatever_a_handler_raises_is_its_answer(run: Any, raised: str) -> None:
+    async def main() -> None:
+        async with world() as here:
+            one, _two = await here.connect(Bot("one")), await here.connect(Bot("two"))
+            with pytest.raises(RemoteError):
+                await one.request_from_agent(to_agent="two", content=raised, timeout=5.0)
+            assert await one.request_from_agent(to_agent="two", content="next", timeout=5.0) == {"echo": "next"}
+
+    run(main)
+
+
+def test_what_another_node_sends_again_is_confirmed_again_and_done_once(run: Any) -> None:
+    async def main() -> None:
+        async with world() as here:
+            two = await here.connect(Bot("two"))
+            bus = await here.bus()
+            confirmed: list[Incoming] = []
+            answers: list[Incoming] = []
+            subscriptions = [await bus.subscribe("_INBOX.c", confirmed.append), await bus.subscribe("_INBOX.a", answers.append)]
+            about = {"node": "far", "confirm": "_INBOX.c"}
+            asked = envelope.encode(envelope.request("far", "two", "wait", stamp.fresh(), metadata=about))
+            told = envelope.encode(envelope.message("far", "two", "once", stamp.fresh(), metadata=about))
+            for _ in range(3):
+                await bus.publish("agents.request.two", asked, reply="_INBOX.a")
+                await bus.publish("agents.direct.two", told, reply="_INBOX.a")
+            await eventually(lambda: len(confirmed) == 3 and len(answers) == 3)  # those of the tell
+            two.gate.set()
+            await eventually(lambda: len(answers) == 4)
+            assert await two.request_from_agent(to_agent="two", content=1, timeout=5.0) == {"echo": 1}
+            assert (len(answers), [task.payload for task in two.tasks]) == (4, ["once"])
+            for each in subscriptions:
+                await each.unsubscribe()
+
+    run(main)
+
+
+def test_a_request_that_was_refused_for_room_may_come_again(run: Any) -> None:
+    async def main() -> None:
+        async with world() as here:
+            two = await here.connect(Bot("two"), NatsConfig(node="here", queue_size=1))
+            bus = await here.bus()
+            asked = [
+                envelope.encode(envelope.request("far", "two", what, stamp.fresh(), metadata={"node": "far"}))
+                for what in ("wait", "second", "third")
+            ]
+            waiting = asyncio.ensure_future(bus.request("agents.request.two", asked[0], 5.0))
+            await eventually(lambda: two._AgentComms__session.status == "busy")  # type: ignore[attr-defined]
+            await asyncio.sleep(0)
+            second = asyncio.ensure_future(bus.request("agents.request.two", asked[1], 5.0))
+            await eventually(lambda: len(two._AgentComms__session._requests._waiting) == 1)  # type: ignore[attr-defined]
+            refused = envelope.decode((await bus.request("agents.request.two", asked[2], 5.0)).payload, limit=2**20)
+            assert envelope.failure(refused).kind == "MailboxFull"
+            two.gate.set()
+            await asyncio.gather(waiting, second)
+            again = envelope.decode((await bus.request("agents.request.two", asked[2], 5.0)).payload, limit=2**20)
+            assert again.content == {"echo": "third"}
 
     run(main)
 

@@ -149,3 +149,25 @@ def test_sifting_drops_who_is_gone_at_once(run: Any) -> None:
             assert (status(peers), len(pings)) == ("gone", 0)
 
     run(main)
+
+
+def test_thousands_of_made_up_instances_neither_set_off_as_many_pings_nor_keep_a_node_from_its_own(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST", 500)
+
+    async def main() -> None:
+        async with nodes() as (_, peers, pings, _, node):
+            pings.meet("1")
+            await answered(pings)
+            for number in range(5000):
+                peers.learn(f"ghost{number}", now=0, node="n", instance=f"ghost{number}")
+                assert pings.meet(f"ghost{number}")
+            assert len(pings._asking) <= 100
+            pings.start()
+            await node.close()
+            async with asyncio.timeout(5.0):  # all of them in turn take 10 s
+                await eventually(lambda: not peers.has_instance("1"), 10.0)
+            assert len(peers) == 5000
+
+    run(main)

@@ -14,6 +14,7 @@ NOTES = [
     Crashed(FAILURE, starting=True),
     Failed(7, FAILURE),
     words.Forget(7),
+    words.Credit(7, 128),
     words.Withdraw("a", "7", "b"),
     words.Command(7, "stop", {"names": ["a"]}),
     words.Snapshot(7, b"\x80"),
@@ -27,6 +28,7 @@ NOTES = [
     Full("a", reject=True),
     words.Room("a"),
     Cancel(7),
+    words.Grant(7, 128),
 ]
 
 

@@ -11,14 +11,19 @@ from actorsys.mailbox.letter import (
     FAIL_WHEN_DOWN,
     FAILURE,
     HOST,
+    PART,
     REMOTE,
     REPLY,
+    STREAM,
+    STREAM_WINDOW,
     TELL,
     Cancel,
+    Credit,
     Failed,
     Forget,
     Frame,
     Full,
+    Grant,
     Letter,
     Room,
     Withdraw,
@@ -949,3 +954,129 @@ def test_a_task_whose_handler_failed_is_told_of_by_its_agent_alone(world):
     actions = world.post("a/0", notes=[Failed(letter.id, Failure.of(ValueError("boom")))])
     assert unanswered(actions) == []
     assert [dead.reason for dead in of(DeadLetter, actions)] == ["ValueError: boom"]
+
+
+# --- streams
+
+
+def part(number, ordinal, payload=b"x"):
+    return Letter(PART, number, "", "", "", payload, ordinal=ordinal)
+
+
+def end(number, parts):
+    return Letter(REPLY, number, "", "", "", encode(None), ordinal=parts)
+
+
+@pytest.fixture
+def stream(world):
+    """The id of a stream that b/0 has asked a/0 for, as its number 7."""
+    world.open("a")
+    world.open("b")
+    (number,) = ids(world.ask("a", "b/0", number=7, flags=STREAM))
+    return number
+
+
+def test_parts_pass_in_order_under_the_askers_number_and_the_reply_ends_them(world, stream):
+    passed = delivered(world.post("a/0", part(stream, 1), part(stream, 2)), "b/0")
+    assert [(one.kind, one.id, one.ordinal) for one in passed] == [(PART, 7, 1), (PART, 7, 2)]
+    (last,) = delivered(world.post("a/0", end(stream, 2), acks=[stream]), "b/0")
+    assert (last.kind, last.id) == (REPLY, 7)
+    assert (world.box().handled, world.box().expired) == (1, 0)
+    assert world.post("a/0", part(stream, 3)) == []
+
+
+def test_a_part_that_came_before_is_dropped(world, stream):
+    world.post("a/0", part(stream, 1))
+    assert world.post("a/0", part(stream, 1)) == []
+
+
+@pytest.mark.parametrize("letter", [part(1, 3), end(1, 2)], ids=["part", "end"])
+def test_a_part_that_is_missing_breaks_the_stream(world, stream, letter):
+    world.post("a/0", part(stream, 1))
+    actions = world.post("a/0", letter)
+    ((number, error),) = failures(actions, "b/0")
+    assert (number, type(error).__name__, error.may_have_run) == (7, "AgentDown", True)
+    assert "'a' has sent 1 parts" in error.message
+    assert of(Tell, actions) == ([Tell("a/0", Cancel(stream))] if letter.kind == PART else [])
+
+
+def test_who_sends_parts_without_credit_is_cut_off(world, stream):
+    world.post("a/0", *[part(stream, number) for number in range(1, STREAM_WINDOW)], part(stream, STREAM_WINDOW, bytes(9000)))
+    actions = world.post("a/0", part(stream, STREAM_WINDOW + 1))
+    assert of(Tell, actions) == [Tell("a/0", Cancel(stream))]
+    assert len(failures(actions, "b/0")) == 1
+
+
+def test_credit_reaches_the_agent_up_to_what_is_under_way(world, stream):
+    world.post("a/0", part(stream, 1), part(stream, 2, bytes(4096)))
+    assert world.post("b/0", notes=[Credit(7, 2)]) == [Tell("a/0", Grant(stream, 2))]
+    assert world.post("b/0", notes=[Credit(7, 100)]) == [Tell("a/0", Grant(stream, 1))]
+    assert world.post("b/0", notes=[Credit(7, 1)]) == []
+    assert world.post("b/0", notes=[Credit(8, 1)]) == []
+
+
+def test_parts_for_who_asked_for_a_reply_are_dropped(world):
+    world.open("a")
+    (number,) = ids(world.ask())
+    assert world.post("a/0", part(number, 1)) == []
+    assert world.box().out
+
+
+def test_a_stream_of_which_a_part_has_passed_ends_with_its_agent(world, stream):
+    world.post("a/0", part(stream, 1))
+    actions = world.gone()
+    ((number, error),) = failures(actions, "b/0")
+    assert (number, type(error).__name__, error.may_have_run) == (7, "AgentDown", True)
+    assert [action.letter.deliveries for action in of(Blamed, actions)] == [1]
+    assert world.up() == []
+    assert world.box().depth == 0
+
+
+def test_a_stream_without_a_part_is_delivered_again(world, stream):
+    assert failures(world.gone(), "b/0") == []
+    assert ids(world.up()) == [stream]
+
+
+def test_a_stream_that_kills_is_quarantined_after_a_part_too(world):
+    world.open("a", max_deliveries=1)
+    (number,) = ids(world.ask(number=7, flags=STREAM))
+    world.post("a/0", part(number, 1))
+    actions = world.gone()
+    assert [action.quarantined for action in of(Blamed, actions)] == [True]
+    assert len(failures(actions)) == len(of(DeadLetter, actions)) == 1
+
+
+def test_a_stream_whose_reader_has_gone_is_cancelled(world, stream):
+    world.post("a/0", part(stream, 1))
+    assert of(Tell, world.post("b/0", notes=[Forget(7)])) == [Tell("a/0", Cancel(stream))]
+    assert world.post("a/0", part(stream, 2)) == []
+
+
+def test_a_stream_is_cancelled_when_its_reader_dies(world, stream):
+    assert of(Tell, world.gone("b/0")) == [Tell("a/0", Cancel(stream))]
+
+
+@pytest.mark.parametrize("first", ["forget", "gone"])
+def test_a_stream_that_nobody_reads_is_not_handled_again(world, stream, first):
+    steps = {"forget": lambda: world.post("b/0", notes=[Forget(7)]), "gone": world.gone}
+    for step in (first, *(steps.keys() - {first})):
+        steps[step]()
+    (again,) = delivered(world.up())
+    assert (again.id, again.deadline) == (stream, 1)  # expired: its agent skips it, unless it has a stored answer
+
+
+def test_a_stream_that_its_reader_on_another_node_takes_back_is_not_handled_again(world):
+    world.open("a")
+    one = letter(TELL, 0, "a", flags=REMOTE | STREAM, sender="ann")
+    one.headers = {"kind": "request", "reply": "_INBOX.1", "message_id": "1", "metadata": {"node": "b"}}
+    world.post(HOST, one)
+    (number,) = world.box().out
+    assert of(Tell, world.post(HOST, notes=[Withdraw("a", "1", "ann")])) == [Tell("a/0", Cancel(number))]
+    world.gone()
+    assert [again.deadline for again in delivered(world.up())] == [1]
+
+
+def test_a_failure_ends_a_stream(world, stream):
+    failure = encode(Failure(kind="RemoteError", type="ValueError", message="no"))
+    actions = world.post("a/0", part(stream, 1), Letter(FAILURE, stream, "", "", "", failure), acks=[stream])
+    assert [one.kind for one in delivered(actions, "b/0")] == [PART, FAILURE]

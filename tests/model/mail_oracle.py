@@ -6,12 +6,13 @@ An independent statement of G1 to G3, G5, G7 and of redelivery; it shares no lin
 from collections.abc import Iterator
 from typing import Any
 
-from actorsys.mailbox.letter import ASK, FAIL_WHEN_DOWN, REMOTE, TELL, Failed, Forget, Letter
+from actorsys.mailbox.letter import ASK, FAIL_WHEN_DOWN, PART, REMOTE, REPLY, STREAM, TELL, Credit, Failed, Forget, Letter
 from actorsys.mailbox.traffic import Close, Event, Gone, Open, Posted, Reopen, Respec, Retry, Up
 from actorsys.spec import MailboxSpec
 
 Effect = tuple[Any, ...]  # what a step leads to: its kind first
 WEIGHT = 200  # bytes of a letter besides its payload
+MOST_UNREAD = 256  # units of a stream
 ONE_MEGABYTE = 2**20  # of payload besides one letter: as much may be out
 
 
@@ -29,6 +30,9 @@ class Item:
         self.deadline = letter.deadline
         self.fail_when_down = bool(letter.flags & FAIL_WHEN_DOWN)
         self.is_open = self.is_ask  # somebody waits for the answer
+        self.is_stream = self.is_ask and bool(letter.flags & STREAM)
+        self.parts: list[int] = []  # what each that was passed on weighs
+        self.units_read = 0
         self.place = "queue"  # "out", "suspect"
         self.went_out = 0  # when it first went out, counted over all letters
         self.was_out_at_a_death = False
@@ -108,9 +112,14 @@ class MailOracle:
                 self.accept(letter, source)
             else:
                 item = self.find(letter.id)
-                if item is not None and item.is_open:
-                    item.is_open = False
-                    self.effects.append(("answer", item.source, item.number, "from its handler"))
+                if item is None or not item.is_open:
+                    continue
+                if letter.kind == PART:
+                    self.part(item, letter)
+                    continue
+                item.is_open = False
+                is_short = item.is_stream and letter.kind == REPLY and letter.ordinal != len(item.parts)
+                self.effects.append(("answer", item.source, item.number, "may have run" if is_short else "from its handler"))
         box = self.boxes.get(source)
         if box is not None:
             for number in frame.acks:
@@ -123,15 +132,37 @@ class MailOracle:
                 if item is not None:
                     self.bury(box, item, "failed")
         for note in frame.notes:
-            if isinstance(note, Forget):
+            if isinstance(note, Forget | Credit):
                 for item in [
                     item for item in self.everything() if item.is_open and (item.source, item.number) == (source, note.id)
                 ]:
-                    self.nobody_waits(item)
+                    if isinstance(note, Forget):
+                        self.nobody_waits(item)
+                    else:
+                        self.read(item, note.units)
         if frame.number:
             self.effects.append(("confirm", source, frame.number))
         for box in self.boxes.values():
             self.deliver(box)
+
+    def part(self, item: Item, letter: Letter) -> None:
+        """Each part once, in order, and never more than its reader has given credit for."""
+        number = len(item.parts) + 1
+        if not item.is_stream or letter.ordinal < number:
+            return
+        if letter.ordinal > number or sum(item.parts) - item.units_read >= MOST_UNREAD:
+            self.nobody_waits(item)
+            self.effects.append(("answer", item.source, item.number, "may have run"))
+            return
+        item.parts.append(1 + len(letter.payload) // 4096)
+        self.effects.append(("part", item.source, item.number, number))
+
+    def read(self, item: Item, units: int) -> None:
+        box = next(box for box in self.boxes.values() if item in box.items)
+        units = min(units, sum(item.parts) - item.units_read)
+        if units:
+            item.units_read += units
+            self.effects.append(("grant", box.name, item.id, units))
 
     def held(self, box: Box, number: int) -> Item | None:
         """A letter that its agent has, or had when it died."""
@@ -252,7 +283,7 @@ class MailOracle:
             self.effects.append(("blamed", box.name, item.id, over))
             if over:
                 self.bury(box, item, "quarantined")
-        for item in [item for item in box.items if item.fail_when_down and item.is_open]:
+        for item in [item for item in box.items if (item.fail_when_down or item.parts) and item.is_open]:
             self.leave(box, item, "down")
             self.end_ask(item)
         box.ended |= {item.id: item for item in suspects if item not in box.items}

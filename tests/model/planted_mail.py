@@ -1,11 +1,12 @@
 """Bugs of the mail to be found: each is one wrong line, put into the switchboard for the length of a test."""
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from actorsys.mailbox.letter import AGAIN, FAILURE, Full, Letter
+from actorsys.mailbox.letter import AGAIN, FAILURE, Full, Grant, Letter
 from actorsys.mailbox.mailbox import Lanes, Ledger, Mailbox
 from actorsys.mailbox.replies import Replies
 from actorsys.mailbox.switchboard import Switchboard
@@ -285,6 +286,51 @@ def answers_go_to_the_host(patch: pytest.MonkeyPatch) -> None:
             actions[-1].to = "$host"
 
     patch.setattr(Switchboard, "_answer", wrong)
+
+
+def part_lost(patch: pytest.MonkeyPatch) -> None:
+    part = Switchboard._part
+
+    def wrong(self: Switchboard, letter: Letter, actions: list[Any]) -> None:
+        last = letter.ordinal == 3
+        part(self, letter, actions)
+        if last:
+            actions.pop()
+
+    patch.setattr(Switchboard, "_part", wrong)
+
+
+def part_passed_on_twice(patch: pytest.MonkeyPatch) -> None:
+    part = Switchboard._part
+
+    def wrong(self: Switchboard, letter: Letter, actions: list[Any]) -> None:
+        ask = self._replies.get(letter.id)
+        if ask is not None and letter.ordinal == ask.parts:
+            ask.parts -= 1  # a handler that runs again is taken for one that goes on
+        part(self, letter, actions)
+
+    patch.setattr(Switchboard, "_part", wrong)
+    patch.setattr(Replies, "has_parts", lambda self, letter_id: False)
+
+
+def stream_begins_again_after_a_death(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Replies, "has_parts", lambda self, letter_id: False)
+
+
+def credit_given_twice(patch: pytest.MonkeyPatch) -> None:
+    credit = Switchboard._credit
+
+    def wrong(self: Switchboard, source: str, note: Any, actions: list[Any]) -> None:
+        credit(self, source, note, actions)
+        if actions and isinstance(actions[-1], Tell) and isinstance(actions[-1].note, Grant):
+            actions.append(actions[-1])
+
+    patch.setattr(Switchboard, "_credit", wrong)
+
+
+def parts_pass_without_credit(patch: pytest.MonkeyPatch) -> None:
+    credit_given_twice(patch)
+    patch.setattr("actorsys.mailbox.switchboard.STREAM_WINDOW", sys.maxsize)
 
 
 BUGS: list[Patch] = [

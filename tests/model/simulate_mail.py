@@ -19,16 +19,22 @@ from actorsys.mailbox.letter import (
     FAIL_WHEN_DOWN,
     FAILURE,
     HOST,
+    PART,
     REPLY,
+    STREAM,
+    STREAM_WINDOW,
     TELL,
     Cancel,
+    Credit,
     Failed,
     Forget,
     Frame,
     Full,
+    Grant,
     Letter,
     Note,
     Room,
+    weight,
 )  # fmt: skip
 from actorsys.mailbox.switchboard import Switchboard
 from actorsys.mailbox.traffic import Blamed, Close, Confirm, Deliver, Event, Gone, Open, Posted, Reopen, Respec, Retry, Tell, Up
@@ -46,6 +52,17 @@ class Broken(AssertionError):
     """An invariant does not hold, or machine and oracle disagree."""
 
 
+class Reader:
+    """A stream as who asked for it sees it."""
+
+    def __init__(self, deadline: int) -> None:
+        self.deadline = deadline
+        self.has_left = False
+        self.parts: list[int] = []  # what each weighs
+        self.unread = 0  # units
+        self.owed = 0  # read, and not given back
+
+
 class Handling:
     """A handler that runs: where it is in its program, and what it has sent that has not left."""
 
@@ -57,6 +74,8 @@ class Handling:
         self.told = 0
         self.asked = 0  # the number of the ask it waits for
         self.ask_deadline = 0
+        self.parts = 0
+        self.credit = STREAM_WINDOW
 
 
 class Disk:
@@ -79,7 +98,7 @@ class Life:
         self.running: Handling | None = None
         self.acks: list[int] = []
         self.letters: list[Letter] = []
-        self.notes: list[Failed] = []
+        self.notes: list[Failed | Credit | Forget] = []
         self.uncommitted: list[Frame] = []
         self.committed: list[bytes] = []
         self.wire: list[bytes] = []  # written, not yet read by the supervisor
@@ -144,6 +163,7 @@ class World:
         self.deaths: Counter[int] = Counter()
         self.answers: Counter[tuple[str, int]] = Counter()
         self.asks: dict[tuple[str, int], str] = {}
+        self.readers: dict[tuple[str, int], Reader] = {}  # of streams that have not ended
         self.last_ack: dict[tuple[str, str, int], int] = {}
         self.out: dict[int, Letter] = {}
         for index in range(rng.randint(1, 3)):
@@ -190,7 +210,9 @@ class World:
         match action:
             case Deliver(to, letters):
                 for letter in letters:
-                    if letter.kind <= ASK:
+                    if letter.kind == PART:
+                        self.got_part(to, letter)
+                    elif letter.kind <= ASK:
                         self.ids.setdefault(letter.type, set()).add(letter.id)
                         self.out[letter.id] = letter
                     else:
@@ -218,7 +240,41 @@ class World:
         if life is not None:
             life.incoming.append(what)
 
+    def got_part(self, to: str, letter: Letter) -> None:
+        reader = self.readers.get((to, letter.id))
+        if reader is None:
+            raise Broken(f"a part of stream {letter.id} of {to} comes when it has ended")
+        if reader.has_left:
+            return
+        self.expect(
+            letter.ordinal == len(reader.parts) + 1, f"part {letter.ordinal} of {letter.id} comes as {len(reader.parts) + 1}"
+        )
+        self.expect(
+            reader.unread < STREAM_WINDOW, f"stream {letter.id} of {to}: {reader.unread} units are unread, and more comes"
+        )
+        reader.parts.append(weight(letter.payload))
+        reader.unread += weight(letter.payload)
+
+    def read_parts(self) -> None:
+        """Somebody reads what has come of a stream, and gives credit for some of it."""
+        for (to, number), reader in list(self.readers.items()):
+            if not reader.has_left and (self.rng.random() < 0.5 or self.ends):
+                reader.owed += reader.unread
+                reader.unread = 0
+            if reader.owed >= STREAM_WINDOW // 2:
+                credit = Credit(number, reader.owed)
+                reader.owed = 0
+                if to == HOST:
+                    self.post(HOST, Frame([], [], [credit]))
+                elif (life := self.lives.get(to)) is not None:
+                    life.notes.append(credit)
+
     def answered(self, to: str, letter: Letter) -> None:
+        reader = self.readers.pop((to, letter.id), None)
+        if reader is not None and letter.kind == REPLY and not reader.has_left:
+            self.expect(
+                letter.ordinal == len(reader.parts), f"{letter.ordinal - len(reader.parts)} parts of {letter.id} are lost"
+            )
         self.answers[to, letter.id] += 1
         self.expect(self.answers[to, letter.id] == 1, f"ask {letter.id} of {to} ends twice")
         mark = self.asks.get((to, letter.id))
@@ -231,6 +287,8 @@ class World:
                 self.sent[letter.type] = letter
                 if letter.kind == ASK:
                     self.asks[source, letter.id] = letter.type
+                    if letter.flags & STREAM:
+                        self.readers[source, letter.id] = Reader(letter.deadline)
         for number in frame.acks:
             held = self.out.get(number)
             box = self.board.boxes.get(source)
@@ -248,7 +306,7 @@ class World:
             if self.rng.random() < self.pace:
                 self.trouble()
             else:
-                moves = [self.agent_moves, self.agent_moves, self.agent_moves, self.read]
+                moves = [self.agent_moves, self.agent_moves, self.agent_moves, self.read, self.read_parts]
                 self.rng.choice([self.host_sends, *moves] if self.rng.random() < self.load else moves)()
         self.faults = False
         self.work_off()
@@ -264,7 +322,7 @@ class World:
         letter = Letter(kind, 0, to, "", f"h{self.host_number}", rng.choice(self.payloads), rng.choice([1, 2, 3, 3, 3, 3, 4, 5]))
         if kind == ASK:
             letter.id = self.host_number
-            letter.flags = FAIL_WHEN_DOWN if rng.random() < 0.2 else 0
+            letter.flags = (FAIL_WHEN_DOWN if rng.random() < 0.2 else 0) | (STREAM if rng.random() < 0.4 else 0)
             letter.deadline = self.now + rng.choice([5, 50, 10_000])
         self.post(HOST, Frame([], [letter]))
 
@@ -305,6 +363,7 @@ class World:
         elif what == "cancel" and self.host_number:
             number = rng.randint(1, self.host_number)
             self.ended.add(f"h{number}")
+            self.readers.pop((HOST, number), None)
             self.post(HOST, Frame([], [], [Forget(number)]))
         elif what == "retry" and len(self.board.dead_letters):
             dead = rng.choice(list(self.board.dead_letters))
@@ -343,6 +402,7 @@ class World:
         for (source, number), mark in self.asks.items():
             if source == life.name and not self.answers[source, number]:
                 self.ended.add(mark)  # nobody waits for it any more
+                self.readers.pop((source, number), None)
         self.handle(Gone(life.name, "killed by SIGKILL", charge))
 
     def removed(self, name: str) -> None:
@@ -373,17 +433,23 @@ class World:
                         life.disk.frames.pop(each, None)
             case Letter(kind) if kind <= ASK:
                 life.queue.append(got)
-            case Letter(_, number):
-                if running is not None and running.asked == number:
+            case Letter(kind, number):
+                if running is not None and running.asked == number and kind != PART:
                     running.asked = 0
             case Full(address, reject):
                 life.full[address] = reject
             case Room(address):
                 life.full.pop(address, None)
+            case Grant(number, units):
+                if running is not None and running.letter.id == number:
+                    running.credit += units
             case Cancel(number):
                 if running is not None and running.letter.id == number:
                     running.sends.clear()
                     self.finish(life, running)
+                for letter in life.queue:
+                    if letter.id == number:
+                        letter.deadline = 1
 
     def step(self, life: Life) -> None:
         """The handler goes on to its next step, or the next letter to its handler."""
@@ -392,12 +458,16 @@ class World:
             self.begin(life)
             return
         if handling.asked:
-            if self.now < handling.ask_deadline:
+            reader = self.readers.get((life.name, handling.asked))
+            if self.now < handling.ask_deadline or (reader is not None and reader.parts and self.rng.random() < 0.9):
                 return
+            if reader is not None:  # an ask that has timed out lets its handler run, a stream stops it
+                reader.has_left = True
+                life.notes.append(Forget(handling.asked))
             handling.asked = 0
         if handling.at == len(handling.program):
             if handling.letter.kind == ASK:
-                life.letters.append(Letter(REPLY, handling.letter.id, "", "", "", b""))
+                life.letters.append(Letter(REPLY, handling.letter.id, "", "", "", b"", ordinal=handling.parts))
             self.finish(life, handling, completed=True)
             return
         what, _, to = handling.program[handling.at].partition(" ")
@@ -406,19 +476,28 @@ class World:
             if not life.full[to] and self.rng.random() < 0.9:
                 return
             what = "raise"  # MailboxFull
+        if what == "part" and handling.credit <= 0:
+            life.flush()
+            return
         handling.at += 1
         match what:
+            case "part":
+                handling.parts += 1
+                part = Letter(PART, handling.letter.id, "", "", "", PAYLOADS[int(to)], ordinal=handling.parts)
+                handling.credit -= weight(part.payload)
+                handling.sends.append(part)
             case "wait":
                 life.flush()
-            case "tell" | "ask":
+            case "tell" | "ask" | "stream":
                 mark = f"{handling.letter.id}.{handling.at}"
                 letter = Letter(TELL, 0, to, "", mark, PAYLOADS[handling.at % 2], 3)
-                if what == "ask":
+                if what != "tell":
+                    letter.flags = STREAM if what == "stream" else 0
                     letter.kind, letter.id, letter.type = ASK, life.next(), f"{mark}@{life.number}"
                     letter.deadline = handling.ask_deadline = self.now + (3 if self.ends else 40)
                     handling.asked = letter.id
                 handling.sends.append(letter)
-                if what == "ask":
+                if what != "tell":
                     life.flush()
             case "die":
                 self.deaths[handling.letter.id] += 1
@@ -427,7 +506,7 @@ class World:
                 self.died(life, charge=True)
                 self.expect(self.deaths[handling.letter.id] <= most, f"{handling.letter.type} has killed more than {most} times")
             case "raise":
-                handling.sends.clear()
+                handling.sends = [each for each in handling.sends if each.kind == PART]
                 if handling.letter.kind == ASK:
                     life.letters.append(Letter(FAILURE, handling.letter.id, "", "", "", FROM_HANDLER))
                     self.finish(life, handling)
@@ -456,7 +535,10 @@ class World:
         if "." not in letter.type or rng.random() < 0.3:
             for _ in range(rng.choice([0, 1, 2, 4])):
                 to = rng.choice(sorted(self.lives))
-                steps.append(rng.choice(["wait", f"tell {to}", f"tell {to}", f"ask {to}"]))
+                steps.append(rng.choice(["wait", f"tell {to}", f"tell {to}", f"tell {to}", f"ask {to}", f"stream {to}"]))
+        if letter.flags & STREAM:
+            steps += [f"part {rng.randint(0, 2)}" for _ in range(rng.choice([0, 1, 3, 8]))]
+            rng.shuffle(steps)
         end = rng.random()
         if end < 0.1:
             steps.append("raise" if end < 0.05 else "die")
@@ -517,6 +599,7 @@ class World:
                 if life is None:
                     self.born(name)
                     continue
+                self.read_parts()
                 for move in (self.receive, self.step, self.flush, self.commit, self.write):
                     for _ in range(5):
                         if self.lives[name] is life:
@@ -536,6 +619,8 @@ class World:
         self.expect(len(self.board._replies) == 0, f"{len(self.board._replies)} asks never end")
         self.expect(not self.board._taken, f"tells of {self.board._taken} are still counted")
         self.expect(self.board.ledger.bytes == 0, f"the node still holds {self.board.ledger.bytes} bytes")
+        never = [key for key, reader in self.readers.items() if reader.deadline > self.now and not reader.has_left]
+        self.expect(not never, f"streams {never} never end")
         self.expect(not self.host_full, f"nobody said that there is room again in {self.host_full}")
         for mark, letter in self.sent.items():
             fine = self.done[mark] or mark in self.ended or (letter.deadline and letter.deadline <= self.now)
@@ -563,16 +648,15 @@ def _effects(actions: list[Action]) -> list[Effect]:
     for action in actions:
         match action:
             case Deliver(to, letters):
-                effects += [
-                    ("deliver", to, letter.id) if letter.kind <= ASK else ("answer", to, letter.id, _how(letter))
-                    for letter in letters
-                ]
+                effects += [_delivered(to, letter) for letter in letters]
             case Confirm(to, number):
                 effects.append(("confirm", to, number))
             case Tell(to, Full(address, reject)):
                 effects.append(("full", to, address, reject))
             case Tell(to, Room(address)):
                 effects.append(("room", to, address))
+            case Tell(to, Grant(number, units)):
+                effects.append(("grant", to, number, units))
             case Tell(to, Cancel(number)):
                 effects.append(("cancel", to, number))
             case DeadLetter(number):
@@ -580,6 +664,12 @@ def _effects(actions: list[Action]) -> list[Effect]:
             case Blamed(name, letter, quarantined):
                 effects.append(("blamed", name, letter.id, quarantined))
     return effects
+
+
+def _delivered(to: str, letter: Letter) -> Effect:
+    if letter.kind == PART:
+        return ("part", to, letter.id, letter.ordinal)
+    return ("deliver", to, letter.id) if letter.kind <= ASK else ("answer", to, letter.id, _how(letter))
 
 
 def _how(letter: Letter) -> str:
@@ -615,7 +705,7 @@ def _short(what: Event | Action) -> str:
 
 
 def _letter(letter: Letter) -> str:
-    text = f"{('tell', 'ask', 'reply', 'failure')[letter.kind]} {letter.id} {letter.type}"
+    text = f"{('tell', 'ask', 'reply', 'failure', 'part')[letter.kind]} {letter.id} {letter.type}"
     if letter.kind <= ASK:
         text += f" to {letter.to} at {letter.priority}"
     return (text + f" until {letter.deadline}" * bool(letter.deadline) + f" flags {letter.flags}" * bool(letter.flags)

@@ -19,6 +19,9 @@ BY_INVARIANTS = [  # what an outsider sees of these bugs is wrong, whatever the 
     planted_mail.failed_tell_forgotten,
     planted_mail.closing_keeps_what_is_out,
     planted_mail.room_never_announced,
+    planted_mail.part_lost,
+    planted_mail.part_passed_on_twice,
+    planted_mail.parts_pass_without_credit,
 ]
 
 

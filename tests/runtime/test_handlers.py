@@ -1,3 +1,6 @@
+import typing
+from collections.abc import AsyncGenerator, AsyncIterator
+
 import pytest
 
 from actorsys import Agent, DefinitionError, Event, Request, on
@@ -44,6 +47,32 @@ def test_handlers_are_found_by_annotation_when_the_class_is_made():
     assert table[type_id(Add)].reply is int
 
 
+def test_an_async_generator_streams_the_reply_that_its_request_names():
+    class Counter(Agent):
+        @on
+        async def add(self, msg: Add) -> AsyncIterator[int]:
+            yield 1
+
+        @on
+        async def any(self, msg: Untyped) -> AsyncGenerator[str, None]:
+            yield ""
+
+        @on
+        async def nothing(self, msg: Nothing) -> typing.AsyncIterator[None]:
+            yield None
+
+    assert [handler.is_stream for handler in Counter.__handlers__.values()] == [True] * 3
+
+
+def test_a_stream_cannot_run_in_a_thread():
+    with pytest.raises(DefinitionError, match="is async and cannot run in a thread"):
+
+        class Counter(Agent):
+            @on(thread=True)
+            async def add(self, msg: Add) -> AsyncIterator[int]:
+                yield 1
+
+
 def test_handlers_are_inherited_overridden_and_taken_away():
     class Base(Agent):
         @on
@@ -82,6 +111,22 @@ async def stream(self, msg: Add) -> int:
     yield 1
 
 
+async def silent_stream(self, msg: Add):
+    yield 1
+
+
+async def stream_of_text(self, msg: Add) -> AsyncIterator[str]:
+    yield "1"
+
+
+async def event_stream(self, msg: Reset):
+    yield 1
+
+
+async def typed_event_stream(self, msg: Reset) -> AsyncIterator[int]:
+    yield 1
+
+
 WRONG = [
     (none, "must take exactly one argument besides self"),
     (two, "must take exactly one argument besides self"),
@@ -92,7 +137,11 @@ WRONG = [
     (no_reply, "must say what it returns: Add asks for int"),
     (event_reply, "returns int, but Reset is an Event and has no reply"),
     (unknown, "message types must be known where the class is made"),
-    (stream, "streaming replies are not supported"),
+    (stream, "yields, so it returns AsyncIterator[int], not int"),
+    (silent_stream, "must say what it returns: Add asks for int"),
+    (stream_of_text, "yields str, but Add asks for int"),
+    (event_stream, "yields, but Reset is an Event and has no reply"),
+    (typed_event_stream, "returns AsyncIterator, but Reset is an Event and has no reply"),
 ]
 
 

@@ -7,7 +7,8 @@ import time
 import msgspec
 import pytest
 
-from actorsys import Agent, Event, Request, on
+from actorsys import Agent, Event, Request, errors, on
+from actorsys.bus.counters import Often
 from actorsys.clock import now_ns
 from actorsys.mailbox.codec import decode, encode
 from actorsys.mailbox.letter import ASK, FAILURE, LENIENT, REMOTE, REPLY, TELL, Command, Failed, Letter
@@ -170,7 +171,8 @@ def test_on_error_says_what_an_exception_does_to_the_agent(check, kind, flags, o
         letter = rig.letter(Lose(), kind=kind, flags=flags)
         rig.runtime.deliver(letter)
         if ends is Command:  # it asks to be stopped, so that no restart type revives it
-            await eventually(lambda: Command(0, "stop", {"names": ["a/0"]}) in rig.notes)
+            asked = Command(0, "stop", {"names": ["a/0"], "cause": "by itself: KeyError: 'lost'"})
+            await eventually(lambda: asked in rig.notes)
         elif ends is None:
             after = rig.tell(Note("alive"))
             await rig.acked(after)
@@ -187,6 +189,44 @@ def test_on_error_says_what_an_exception_does_to_the_agent(check, kind, flags, o
         assert "lost" not in rig.agent.state
 
     check(Worker, body, on_error=on_error)
+
+
+class Fail(Event):
+    kind: str
+
+
+class Thinker(Agent):
+    @on
+    async def fail(self, msg: Fail) -> None:
+        raise getattr(errors, msg.kind)("no")
+
+
+@pytest.mark.parametrize(
+    ("kind", "ends"),
+    [
+        ("ModelUnavailable", None),
+        ("BudgetExceeded", None),
+        ("BadMessage", None),
+        ("ModelAuthError", Command),
+        ("BadModelCall", Crash),
+        ("BadCompletion", Crash),
+    ],
+)
+def test_what_becomes_of_the_agent_depends_on_what_failed_outside(check, kind, ends):
+    async def body(rig):
+        rig.tell(Fail(kind))
+        if ends is Crash:
+            assert isinstance(await rig.runtime.ending, Crash)
+            await rig.runtime.sending.drain()
+        note = (await eventually(lambda: [note for note in rig.notes if isinstance(note, Failed)]))[0]
+        assert note.failure.type == kind
+        stops = [note for note in rig.notes if isinstance(note, Command)]
+        assert rig.runtime.ending.done() == (ends is Crash)
+        assert bool(stops) == (ends is Command)
+        if stops:
+            assert stops[0].arguments["cause"] == "by itself: ModelAuthError: no"
+
+    check(Thinker, body)
 
 
 UNFIT = [
@@ -336,3 +376,52 @@ def test_handlers_that_never_wait_let_the_loop_turn(check):
                 pass
 
     check(Worker, body)
+
+
+def test_a_flood_of_failing_messages_from_off_the_node_is_a_few_lines_with_the_first_traceback(check, caplog):
+    async def body(rig):
+        rig.runtime.often = Often(60.0)
+        bad = Letter(TELL, 0, "a", "far", "", encode({"type": "Nope"}), flags=REMOTE)
+        for number in range(1, 201):
+            rig.runtime.deliver(rig.letter(Lose(), kind=TELL, flags=REMOTE))
+            bad.id = 1000 + number
+            rig.runtime.deliver(msgspec.structs.replace(bad))
+        await eventually(lambda: len([note for note in rig.notes if type(note) is Failed]) == 400)
+
+    check(Worker, body)
+    said = [record for record in caplog.records if record.name == "a"]
+    assert [("takes no Nope" in record.getMessage(), bool(record.exc_info)) for record in said] == [(False, True), (True, False)]
+
+
+def test_of_the_failing_handlers_of_this_node_each_has_its_line(check, caplog):
+    async def body(rig):
+        rig.runtime.often = Often(60.0)
+        for _ in range(20):
+            rig.ask(Lose())
+        await eventually(lambda: len([letter for letter in rig.letters if letter.kind == FAILURE]) == 20)
+
+    check(Worker, body)
+    assert len([record for record in caplog.records if record.name == "a" and record.exc_info]) == 20
+
+
+class Awaiting(Agent):
+    @on
+    async def wait(self, msg: Wait) -> str:
+        gone = asyncio.get_running_loop().create_future()
+        gone.cancel()
+        return await gone
+
+    @on
+    async def add(self, msg: Add) -> int:
+        return msg.n
+
+
+def test_a_handler_that_waits_for_something_cancelled_fails_and_the_agent_goes_on(check):
+    async def body(rig):
+        rig.ask(Wait())
+        await rig.acked(rig.ask(Add(2)))
+        failed, answered = rig.letters
+        assert (failed.kind, decode(failed.payload, Failure).type) == (FAILURE, "CancelledError")
+        assert (answered.kind, decode(answered.payload)) == (REPLY, 2)
+
+    check(Awaiting, body)

@@ -112,6 +112,11 @@ class Node:
         assert done.returncode == code, done.stdout + done.stderr + self.output
         return done.stdout if code == 0 else done.stderr
 
+    def begin(self, *words: str) -> subprocess.Popen[bytes]:
+        """Begin a command; what it prints is to be read from its `stdout`."""
+        argv = [sys.executable, "-m", "actorsys", "-f", str(self.file), *words]
+        return subprocess.Popen(argv, cwd=self.folder, env=self.env, stdout=subprocess.PIPE)
+
     def ps(self, name: str | None = None) -> Any:
         rows = json.loads(self.call("ps", "-o", "json"))
         return rows if name is None else next(row for row in rows if row["name"] == name)

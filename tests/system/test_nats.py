@@ -123,6 +123,20 @@ def test_malformed_json_gets_an_error_reply_and_does_not_disturb_the_agent(run, 
     run(main())
 
 
+def test_the_only_replica_of_an_agent_has_no_number_in_its_dead_letters(run):
+    async def main():
+        async with Supervisor(nats="embedded") as sup:
+            await sup.spawn(Counter, name="counter")
+            await connected(sup, "counter")
+            async with client_of(sup) as client:
+                sent = envelope({"type": "Raise", "text": "from far"}, message_type="message")
+                await client.publish("agents.direct.counter", json.dumps(sent).encode())
+                await eventually(lambda: row(sup, "counter")["dead_letters"] == 1)
+            assert [letter.to for letter in sup.mail.switchboard.dead_letters] == ["counter"]
+
+    run(main())
+
+
 def test_content_that_does_not_fit_and_a_failing_handler_give_error_replies(run):
     async def main():
         async with Supervisor(nats="embedded") as sup:

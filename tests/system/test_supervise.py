@@ -191,7 +191,7 @@ def test_a_second_supervisor_on_the_same_state_directory_is_refused(node, second
 
 
 def test_ctrl_c_ends_three_agents_within_5_seconds_with_exit_0_and_nothing_left(marked):
-    for name in ("agents.py", "agents.toml"):
+    for name in ("agents.py", "agents.toml", "mock.toml"):
         shutil.copy(ROOT / "examples" / "three_agents" / name, marked.folder)
     marked.supervise()
     rows = marked.wait_all()
@@ -209,7 +209,7 @@ def test_ctrl_c_ends_three_agents_within_5_seconds_with_exit_0_and_nothing_left(
 
 
 def test_three_agents_keep_going_when_one_is_killed(node):
-    for name in ("agents.py", "agents.toml"):
+    for name in ("agents.py", "agents.toml", "mock.toml"):
         shutil.copy(ROOT / "examples" / "three_agents" / name, node.folder)
     text = node.folder / "agents.toml"
     text.write_text(text.read_text().replace("every = 2.0", "every = 0.1"))

@@ -286,6 +286,87 @@ def test_names_that_answer_cost_no_breaker(run, folder):
     run(main())
 
 
+def test_an_answer_that_tells_of_a_failure_costs_no_breaker(run, folder):
+    async def main():
+        async with two_nodes(folder) as (server, a, _):
+            client = await nats.connect(url_of(server))
+            try:
+
+                async def failed(message):
+                    asked = json.loads(message.data)
+                    content = {"kind": "AskTimeout", "type": "AskTimeout", "message": "whom I asked did not answer"}
+                    told = {"message_type": "error", "from_agent": "far", "to_agent": asked["from_agent"], "content": content}
+                    rest = {"metadata": {}, "timestamp": asked["timestamp"], "message_id": asked["message_id"], "priority": 3}
+                    await message.respond(json.dumps({**told, **rest, "in_reply_to": asked["message_id"]}).encode())
+
+                await client.subscribe("agents.request.far", cb=failed)
+                await client.flush()
+                for _ in range(7):
+                    with pytest.raises(AskTimeout, match="whom I asked"):
+                        await a.agent("far").ask(Who())
+                assert not a.presence._calls.breakers
+            finally:
+                await client.close()
+
+    run(main())
+
+
+@pytest.mark.slow
+def test_who_does_not_tell_repetitions_apart_is_asked_and_told_once(run, folder):
+    async def main():
+        async with two_nodes(folder) as (server, a, _), listening(server, "agents.handoff.>") as following:
+            client = await nats.connect(url_of(server))
+            try:
+                got = []
+
+                async def silent(message):
+                    got.append(message.subject)
+
+                await client.subscribe("agents.*.plain", cb=silent)
+                await client.flush()
+                with pytest.raises(AskTimeout):
+                    await a.agent("plain").ask(Who(), timeout=1.0)
+                assert got == ["agents.request.plain"]
+                editor = await spawned(a, Editor, "editor")
+                giving = asyncio.ensure_future(editor.ask(Give("plain", "tides"), timeout=1.0))
+                assert (await following())["message_type"] == "handoff"
+                with pytest.raises(AskTimeout):
+                    await giving
+                assert got == ["agents.request.plain", "agents.direct.plain"]
+            finally:
+                await client.close()
+
+    run(main())
+
+
+@pytest.mark.slow
+def test_tells_to_a_full_mailbox_are_each_said_once(run, folder):
+    async def main():
+        async with two_nodes(folder) as (server, a, b):
+            sleeper = await spawned(b, Sleeper, "sleeper", mailbox={"size": 2})
+            await there(a, "sleeper")
+            client = await nats.connect(url_of(server))
+            try:
+                got = []
+
+                async def count(message):
+                    got.append(message.subject)
+
+                await client.subscribe("agents.direct.sleeper", cb=count)
+                await client.flush()
+                napping = asyncio.ensure_future(sleeper.ask(Nap()))
+                await busy(b, "sleeper")
+                telling = [asyncio.ensure_future(a.agent("sleeper").tell(Who())) for _ in range(20)]
+                await asyncio.wait(telling, timeout=1.5)  # three repetitions of each
+                napping.cancel()
+                await asyncio.gather(*telling)
+                assert len(got) == 20
+            finally:
+                await client.close()
+
+    run(main())
+
+
 # --- asks by capability
 
 
