@@ -78,9 +78,9 @@ class Pipe:
         self._outgoing.append(view)
         self.outgoing_bytes += len(view)
 
-    async def wait_room(self) -> None:
-        """Return when the queue has gone down to half its bound, or the peer has gone."""
-        while self._is_open and self.outgoing_bytes > OUTGOING_BYTES // 2:
+    async def wait_room(self, most: int = OUTGOING_BYTES // 2) -> None:
+        """Return when no more than `most` bytes are queued, by default half the bound, or the peer has gone."""
+        while self._is_open and self.outgoing_bytes > most:
             if self._room is None:
                 self._room = self._loop.create_future()
             await asyncio.shield(self._room)

@@ -23,6 +23,11 @@ class Report(Event):
     wait: bool = False
 
 
+class Heap(Event):
+    to: str
+    size: int
+
+
 class Word(Event):
     text: str
 
@@ -57,6 +62,13 @@ class Counter(Agent):
     async def add(self, msg: Add) -> int:
         self.state["total"] = self.state.get("total", 0) + msg.n
         return self.state["total"]
+
+    @on
+    async def heap(self, msg: Heap) -> None:
+        await self.agent(msg.to).tell(Word("x" * msg.size))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        self.state["told"] = True
 
     @on
     async def report(self, msg: Report) -> None:
@@ -115,6 +127,23 @@ def test_with_a_durable_backend_changes_ids_and_frame_are_committed_before_it_le
         assert ids == (f"run.{number}",)
         assert decode_frame(stored[PREFIX.size :]) == frame
         assert frame.number > 1 << 32
+
+    check(Counter, body, memory=durable)
+
+
+def test_nothing_counts_as_handled_before_all_that_its_handler_sent_has_left(check, durable):
+    async def body(rig):
+        loop, supervisor = asyncio.get_running_loop(), rig._supervisor
+        loop.remove_reader(supervisor._fd)  # it is busy, and the pipe is soon full
+        number = rig.tell(Heap(to="b", size=4 * 2**20))
+        await eventually(lambda: rig.pipe.outgoing_bytes and not rig.runtime.sending.open)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert durable.commits == []  # a SIGKILL now: the message comes again, and so does what its handler tells
+        loop.add_reader(supervisor._fd, supervisor._readable)
+        first, last = await rig.acked(number)
+        assert ([letter.to for letter in first.letters], last.acks) == (["b"], [number])
+        assert [ids for _, ids, _ in durable.commits] == [(f"run.{number}",)]
 
     check(Counter, body, memory=durable)
 
