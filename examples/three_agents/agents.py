@@ -8,6 +8,7 @@ from actorsys import Agent, AgentDown, AskTimeout, Event, Message, Request, Unre
 
 CITIES = ("Lisbon", "Oslo", "Nairobi", "Osaka", "Quito")
 SKIES = ("sunny", "cloudy", "rainy", "windy", "foggy")
+STYLE = "You are told the weather of a city. Say in at most ten friendly words what a visitor should do. Only those words."
 
 
 class Report(Struct, frozen=True):
@@ -56,10 +57,10 @@ class WeatherBot(Agent):
 class GeneralAssistant(Agent):
     @on
     async def advise(self, msg: Advise) -> str:
-        report = msg.report
-        what = "take an umbrella" if report.sky == "rainy" else "take a coat" if report.degrees < 12 else "enjoy the day"
-        self.log.info("a sentence about %s, for %s", report.city, self.message.sender if self.message else "nobody")
-        return f"{report.city} will be {report.sky} with {report.degrees} degrees: {what}."
+        facts = f"{msg.report.city} will be {msg.report.sky} with {msg.report.degrees} degrees"
+        said = await self.llm.complete(facts, system=STYLE)
+        self.log.info("a sentence about %s, worded by %s", msg.report.city, said.model or said.provider)
+        return f"{facts}: {said.text.strip()}"
 
 
 class TaskCoordinator(Agent):
