@@ -17,6 +17,8 @@ Launch = Literal["auto", "fork", "fresh"]
 OnError = Literal["auto", "resume", "restart", "stop"]
 NatsMode = Literal["auto", "external", "embedded", "off"]
 Provider = Literal["mock", "openai", "anthropic"]
+Api = Literal["chat", "responses"]
+OnExhausted = Literal["fail", "pause"]
 
 
 MAX_PAYLOAD = 16 * 2**20  # bytes; a frame, a control request and a reader's buffer are made for this much
@@ -48,6 +50,18 @@ class MailboxSpec(Spec, frozen=True):
     durability: Literal["memory", "disk"] = "memory"
 
 
+class BudgetSpec(Spec, frozen=True):
+    """What calls of models may cost in each `window`; 0: without limit."""
+
+    tokens: int = 0
+    usd: float = 0.0
+    window: Seconds = Seconds(3600)
+    on_exhausted: OnExhausted = "fail"  # BudgetExceeded; pause: calls wait for the next window
+
+    def __bool__(self) -> bool:
+        return bool(self.tokens or self.usd)
+
+
 class AgentSpec(Spec, frozen=True):
     """One agent, or `replicas` of it."""
 
@@ -66,6 +80,7 @@ class AgentSpec(Spec, frozen=True):
     nats: bool = True
     remote_state: bool = False  # whether other nodes may write its state
     llm: str = "default"
+    budget: BudgetSpec = BudgetSpec()  # of all its replicas together, beside that of its profile
     start_timeout: Seconds = Seconds(10)
     stop_timeout: Seconds = Seconds(5)
     hang_timeout: Seconds = Seconds(30)
@@ -110,14 +125,33 @@ def nats_url(environ: Mapping[str, str]) -> str:
     return environ.get("NATS_URL", "").strip() or environ.get("NATS_WEBSOCKET_URL", "").strip()
 
 
+class RateSpec(Spec, frozen=True):
+    requests: int = 0  # that reach the provider in any `per`; 0: without limit
+    per: Seconds = Seconds(1)
+
+
+class PriceSpec(Spec, frozen=True):
+    """USD for a million tokens; 0: unknown, so only tokens are counted."""
+
+    input: float = 0.0
+    output: float = 0.0
+
+
 class LlmSpec(Spec, frozen=True):
     """One way to reach a model; agents name it with `llm`. Keys come from the environment, never from a file of ours."""
 
     provider: Provider = "mock"
     model: str = ""
     base_url: str = ""  # every OpenAI-compatible server
+    api: Api = "chat"  # of provider openai; compatible servers have it
     max_tokens: int = 1024
-    timeout: Seconds = Seconds(60)
+    temperature: float | None = None  # None: the provider's own
+    timeout: Seconds = Seconds(60)  # of one try
+    fallback: tuple[str, ...] = ()  # profiles that stand in for it, in this order
+    script: str = ""  # of provider mock: a file of rules
+    rate: RateSpec = RateSpec()  # of all agents of the node together, as is the budget
+    budget: BudgetSpec = BudgetSpec()
+    price: PriceSpec = PriceSpec()
 
 
 class SupervisorSpec(Spec, frozen=True):
@@ -164,6 +198,7 @@ class Assignment(Struct, frozen=True, kw_only=True):
     nats: dict[str, Any] | None = None  # options of its connection; None: off
     capabilities: tuple[str, ...] = ()
     description: str = ""
+    llm: dict[str, dict[str, Any]] | None = None  # its profiles, the own one first; no keys. None: a mock
     log_level: str = "INFO"
     stop_timeout: float = 5.0
     max_payload: int = MAX_PAYLOAD

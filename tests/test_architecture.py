@@ -22,14 +22,15 @@ FLOORS: dict[int, str] = {
         mailbox.letter mailbox.codec mailbox.framing mailbox.mailbox mailbox.switchboard mailbox.replies
         mailbox.dead_letters mailbox.traffic mailbox.durable mailbox.recent
         supervision.states supervision.restart supervision.strategy supervision.core supervision.health supervision.links
-        supervision.plan
+        supervision.plan supervision.profiles
         process.exits
-        llm.breaker llm.budget llm.schema
+        llm.base llm.breaker llm.budget llm.extract llm.rate llm.schema
+        llm.model_errors llm.wire llm.wire_chat llm.wire_messages llm.wire_responses
     """,
-    2: "process mailbox.pipe mailbox.loopback mailbox.outbox mailbox.ref mailbox.journal bus comms memory llm config observe",
+    2: "process mailbox.pipe mailbox.loopback mailbox.outbox mailbox.stream mailbox.ref mailbox.journal bus comms memory llm config observe",
     3: """
         runtime supervision.supervisor supervision.control supervision.commands supervision.driver supervision.mail
-        supervision.member supervision.nats supervision.output supervision.oom supervision.ties supervision.pulse supervision.state_dir supervision.presence supervision.stand_in
+        supervision.member supervision.models supervision.nats supervision.output supervision.oom supervision.ties supervision.pulse supervision.state_dir supervision.presence supervision.stand_in
     """,
     4: "agents cluster",
     5: "cli web testing __main__",

@@ -26,7 +26,7 @@ from actorsys.bus import envelope
 from actorsys.cli.main import COMMANDS, cli
 from actorsys.config import schema
 from actorsys.config.fit import fit
-from actorsys.spec import AgentSpec, LlmSpec, MailboxSpec, NatsSpec, RestartSpec, SupervisorSpec
+from actorsys.spec import AgentSpec, BudgetSpec, LlmSpec, MailboxSpec, NatsSpec, PriceSpec, RateSpec, RestartSpec, SupervisorSpec
 from actorsys.testing.nats import require_server
 from actorsys.testing.waiting import until
 
@@ -39,6 +39,9 @@ TABLES = {
     "[agents.NAME]": AgentSpec,
     "restart": RestartSpec,
     "mailbox": MailboxSpec,
+    "rate": RateSpec,
+    "budget": BudgetSpec,
+    "price": PriceSpec,
 }
 FENCE = re.compile(r"^```(.*)\n((?:.*\n)*?)```$", re.MULTILINE)
 TIMEOUT = 60.0  # seconds; only a program that hangs takes that long
@@ -253,7 +256,7 @@ def test_each_key_of_a_table_is_documented_with_its_default(heading, cls):
             assert problems == []
             assert (type(default)() if value == {} else value) == default, name
         else:
-            assert fields[name].required or name == "name", name
+            assert fields[name].required or fields[name].default is None or name == "name", name
 
 
 def test_each_table_that_a_file_may_have_is_a_heading():

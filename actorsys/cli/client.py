@@ -1,6 +1,8 @@
-"""Talk to a running supervisor: one line of JSON there, one line back, over its control socket."""
+"""Talk to a running supervisor: one line of JSON there, one line back (of a stream: one a part), over its control socket."""
 
 import socket
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,12 @@ from ..messages import Failure
 
 CONNECT_TIMEOUT_S = 2.0
 ANSWER_TIMEOUT_S = 10.0
-_CHUNK_BYTES = 1 << 16
 
 
 class _Answer(msgspec.Struct):
     ok: bool
     data: Any = None
+    end: bool = False  # of a stream
     error: Failure | None = None
 
 
@@ -32,15 +34,27 @@ class Client:
         Raises Unreachable when nobody is there or the connection breaks, AskTimeout when there is no answer within `timeout`
         seconds, and whatever error the supervisor reports.
         """
-        with self._connect() as connection:
+        with closing(self._lines(command, args or {}, timeout)) as lines:
+            return self._read(next(lines, b"")).data
+
+    def stream(self, args: dict[str, Any], *, timeout: float) -> Iterator[Any]:
+        """The parts that an agent answers with, as they come; raises what `call` raises, `timeout` being that of each part."""
+        with closing(self._lines("stream", args, timeout)) as lines:
+            while not (answer := self._read(next(lines, b""))).end:
+                yield answer.data
+
+    def _lines(self, command: str, args: dict[str, Any], timeout: float) -> Generator[bytes, None, None]:
+        with self._connect() as connection, connection.makefile("rb") as lines:
             connection.settimeout(timeout)
             try:
-                connection.sendall(msgspec.json.encode({"do": command, "args": args or {}}) + b"\n")
-                line = _read_line(connection)
+                connection.sendall(msgspec.json.encode({"do": command, "args": args}) + b"\n")
+                yield from lines
             except TimeoutError:
                 raise AskTimeout(f"the supervisor at {self.path} did not answer within {timeout:g} s") from None
             except OSError as error:
                 raise Unreachable(f"the connection to the supervisor at {self.path} broke: {error.strerror}") from None
+
+    def _read(self, line: bytes) -> _Answer:
         if not line.endswith(b"\n"):
             raise Unreachable(f"the supervisor at {self.path} closed the connection before it had answered")
         try:
@@ -48,7 +62,7 @@ class Client:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Unreachable(f"what answers at {self.path} is no supervisor of this version: {error}") from None
         if answer.ok:
-            return answer.data
+            return answer
         raise (answer.error or Failure(kind="ActorError", type="", message="the supervisor gave no reason")).error()
 
     def _connect(self) -> socket.socket:
@@ -72,12 +86,3 @@ def _reason(error: OSError) -> str:
             return "it does not accept connections"
         case _:
             return error.strerror or str(error)
-
-
-def _read_line(connection: socket.socket) -> bytes:
-    chunks = []
-    while chunk := connection.recv(_CHUNK_BYTES):
-        chunks.append(chunk)
-        if chunk.endswith(b"\n"):
-            break
-    return b"".join(chunks)

@@ -7,6 +7,7 @@ from typing import Any
 import click
 import msgspec
 
+from ..errors import BadMessage
 from ..units import Seconds
 from .client import ANSWER_TIMEOUT_S, Client
 from .options import settings, shared
@@ -44,7 +45,15 @@ def _talk(verb: str, help: str) -> click.Command:
         }
         wanted = settings()
         # The supervisor ends the wait; we only guard against one that is hung itself.
-        reply = Client(wanted.socket_path()).call(verb, message, timeout=timeout + ANSWER_TIMEOUT_S)
+        client, wait = Client(wanted.socket_path()), timeout + ANSWER_TIMEOUT_S
+        try:
+            reply = client.call(verb, message, timeout=wait)
+        except BadMessage as error:
+            if error.field != "stream":
+                raise
+            for part in client.stream(message, timeout=wait):
+                print_json([part], lines=True)
+            return
         if verb == "ask":
             print_json(reply, lines=wanted.output == "jsonl")
 
@@ -90,7 +99,8 @@ ask = _talk(
     """Send an agent a message and print its reply as JSON.
 
     TYPE is the name of a message class of the agent. Each VALUE is text, converted to the type of its FIELD there; --json is taken
-    as it is. Without TYPE the agent's `receive` gets the content as plain JSON.
+    as it is. Without TYPE the agent's `receive` gets the content as plain JSON. A reply in parts is printed as it comes, a line for
+    each part; --timeout is the longest wait for the next one.
 
     \b
       actorsys ask counter Add n=2

@@ -1,6 +1,7 @@
 """Does a table fit a Struct? Every key is looked at by itself, so that all problems are found, not only the first."""
 
 from collections.abc import Mapping
+from types import UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
@@ -66,6 +67,8 @@ def _is_struct(kind: Any) -> bool:
 
 def _value(raw: Any, kind: Any, at: Key, problems: list[Problem]) -> Any:
     """`raw` as `kind`, or UNSET with a problem added. What is UNSET already has its problem."""
+    if isinstance(kind, UnionType):  # X | None: a file says X, or nothing
+        kind = get_args(kind)[0]
     origin = get_origin(kind)
     if raw is UNSET:
         return UNSET

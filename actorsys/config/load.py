@@ -22,7 +22,7 @@ _TWICE = re.compile(r"Cannot declare \((.*?),?\) twice")
 def load(path: str | os.PathLike[str]) -> Config:
     """The configuration in the file at `path`.
 
-    The state directory and the files of [nats] become absolute, as seen from the file. The env file sets what the real environment leaves unset.
+    The state directory, the files of [nats] and the scripts of [llm] become absolute, as seen from the file. The env file sets what the real environment leaves unset.
 
     Raises ConfigError with one line for each problem, in the file and in its env file.
     """
@@ -36,6 +36,7 @@ def load(path: str | os.PathLike[str]) -> Config:
     except ConfigError as error:
         lines.append(error.message)
     folder = file.absolute().parent
+    environ = {**added, **real}
     config = None
     try:
         config = read(
@@ -43,10 +44,10 @@ def load(path: str | os.PathLike[str]) -> Config:
             toml=toml,
             file=str(path),
             path=str(file.absolute()),
-            environ={**added, **real},
+            environ=environ,
             added=added,
             name=_name_of(folder),
-            probe=lambda values: nats.problems(values, folder),
+            probe=lambda values: nats.problems(values, folder, environ),
         )
     except ConfigError as error:
         lines.append(error.message)
@@ -56,7 +57,8 @@ def load(path: str | os.PathLike[str]) -> Config:
     state_dir = str(folder / Path(config.supervisor.state_dir).expanduser())
     files = nats.resolved(structs.asdict(config.nats), folder)
     supervisor = structs.replace(config.supervisor, state_dir=state_dir)
-    return structs.replace(config, supervisor=supervisor, nats=structs.replace(config.nats, **files))
+    llm = {name: structs.replace(spec, script=_from(folder, spec.script)) for name, spec in config.llm.items()}
+    return structs.replace(config, supervisor=supervisor, nats=structs.replace(config.nats, **files), llm=llm)
 
 
 def state_dir(path: str | os.PathLike[str]) -> Path:
@@ -67,6 +69,10 @@ def state_dir(path: str | os.PathLike[str]) -> Path:
     except ConfigError:
         text = SupervisorSpec().state_dir
     return file.absolute().parent / Path(text).expanduser()
+
+
+def _from(folder: Path, path: str) -> str:
+    return str(folder / Path(path).expanduser()) if path else ""
 
 
 def _tables(file: Path) -> tuple[str, dict[str, Any]]:

@@ -8,12 +8,29 @@ from typing import Any
 from msgspec import Struct
 
 from ..names import NAME_RULE, is_name
-from ..spec import MAX_PAYLOAD, AgentSpec, GroupSpec, LlmSpec, MailboxSpec, NatsSpec, RestartSpec, SupervisorSpec
+from ..spec import (
+    MAX_PAYLOAD,
+    AgentSpec,
+    BudgetSpec,
+    GroupSpec,
+    LlmSpec,
+    MailboxSpec,
+    NatsSpec,
+    PriceSpec,
+    RateSpec,
+    RestartSpec,
+    SupervisorSpec,
+)
 from .problems import hint, shown
 
 Rule = Callable[[Any], str | None]
 
-BUILT_INS = ("generic", "summarizer", "workflow_coordinator", "ooda")
+BUILT_INS = {
+    "generic": "actorsys.agents.generic:Generic",
+    "summarizer": "actorsys.agents.summarizer:Summarizer",
+    "workflow_coordinator": "actorsys.agents.workflow:WorkflowCoordinator",
+    "ooda": "actorsys.agents.ooda:Ooda",
+}
 BACKENDS = ("in_memory", "file", "sqlite", "nats_kv")
 _NATS_URL = re.compile(r"(nats|tls|ws|wss)://[^\s,]+|[^\s,/:]+(:\d+)?")
 
@@ -37,10 +54,8 @@ def _more_than_nothing(value: float) -> str | None:
 
 
 def _type(text: str) -> str | None:
-    if is_path(text):
+    if is_path(text) or text in BUILT_INS:
         return None
-    if text in BUILT_INS:
-        return f'the built-in "{text}" is not available yet in this version; write a class of yours as "module:Class"'
     if "<locals>" in text:
         return f"{text.partition(':')[2]} is defined inside a function; other processes can only import a class of a module"
     return f'{shown(text)} is neither "module:Class" nor a built-in{hint(text, BUILT_INS)}'
@@ -105,7 +120,10 @@ RULES: dict[type[Struct], dict[str, Rule]] = {
         "max_deliveries": at_least(1),
     },
     GroupSpec: {"max_restarts": at_least(0), "window": _more_than_nothing},
-    LlmSpec: {"max_tokens": at_least(1), "timeout": _more_than_nothing},
+    LlmSpec: {"max_tokens": at_least(1), "temperature": at_least(0), "timeout": _more_than_nothing},
+    RateSpec: {"requests": at_least(0), "per": _more_than_nothing},
+    BudgetSpec: {"tokens": at_least(0), "usd": at_least(0), "window": _more_than_nothing},
+    PriceSpec: {"input": at_least(0), "output": at_least(0)},
     NatsSpec: {
         "url": _nats_url,
         "connect_timeout": _more_than_nothing,

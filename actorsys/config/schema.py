@@ -15,6 +15,7 @@ from .expand import expand
 from .fit import build, fit, merge
 from .locate import Key
 from .problems import Problem, config_error, hint, shown
+from .rules import BUILT_INS
 
 TABLES = ("supervisor", "nats", "llm", "defaults", "agents", "groups")
 LLM_TWINS = {"LLM_PROVIDER": "provider", "LLM_MODEL": "model", "LLM_MAX_TOKENS": "max_tokens", "LLM_TIMEOUT_SECONDS": "timeout"}
@@ -96,6 +97,7 @@ def read(
         for key, table in _named(tables.get("agents", {}), ("agents",), problems)
     }
     problems.extend(_crossings(agents, llm))
+    problems.extend(_fallbacks(llm))
     groups = _groups(tables.get("groups", {}), agents, problems)
     if problems:
         raise config_error(problems, file=file, toml=toml)
@@ -147,6 +149,16 @@ def _groups(tables: Any, agents: Mapping[str, Any] | None, problems: list[Proble
     return groups
 
 
+def llm_specs(tables: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, LlmSpec]:
+    """The profiles of a supervisor from tables like those of [llm.NAME]. Raises ConfigError with one line for each wrong key."""
+    problems: list[Problem] = []
+    llm = _llm(tables, environ, problems)
+    problems.extend(_fallbacks(llm))
+    if problems:
+        raise config_error(problems)
+    return {key: build(LlmSpec, values) for key, values in llm.items()}
+
+
 def nats_values(table: Any, environ: Mapping[str, str], problems: list[Problem]) -> dict[str, Any]:
     """The values of [nats]; without a `url` the environment may have one."""
     found: list[Problem] = []
@@ -179,6 +191,15 @@ def _llm(tables: Any, environ: Mapping[str, str], problems: list[Problem]) -> di
     return llm
 
 
+def _fallbacks(llm: Mapping[str, Mapping[str, Any]]) -> Iterator[Problem]:
+    for name, values in llm.items():
+        for other in values.get("fallback", ()):
+            if other == name:
+                yield Problem(("llm", name, "fallback"), "a profile cannot stand in for itself")
+            elif other not in llm:
+                yield Problem(("llm", name, "fallback"), f"there is no [llm.{other}]{hint(other, llm)}")
+
+
 def _agent_values(table: Any, at: Key, problems: list[Problem]) -> dict[str, Any]:
     return fit(table, AgentSpec, at, problems, without=("name",))
 
@@ -190,6 +211,8 @@ def _agent(name: str, table: Any, at: Key, defaults: Mapping[str, Any], problems
     values = merge(defaults, _agent_values(table, at, problems))
     if "type" not in values and isinstance(table, Mapping) and "type" not in table:
         problems.append(Problem((*at, "type"), _MISSING_TYPE))
+    if values.get("type") in BUILT_INS:
+        values["type"] = BUILT_INS[values["type"]]
     return values
 
 

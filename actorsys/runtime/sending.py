@@ -265,7 +265,9 @@ class Sending:
             if ready.changes:
                 done = [*frame.acks, *(note.id for note in frame.notes if isinstance(note, Failed))]
                 ids = tuple(f"{self._run}.{number}" for number in done)
-                if ids:  # once its message counts as handled, only this frame is sent again: those before it must be with the kernel
+                if (
+                    ids
+                ):  # once its message counts as handled, only this frame is sent again: those before it must be with the kernel
                     await self._pipe.wait_room(0)
                 error = await self._store(ready.changes, ids, bytes(data))
                 if error is not None:

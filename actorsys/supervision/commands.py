@@ -14,17 +14,20 @@ from ..clock import now_ns
 from ..errors import ActorError, AskTimeout, BadMessage, UnknownAgent
 from ..mailbox.codec import convert, decode, decoder, encode
 from ..mailbox.dead_letters import DeadLetter
-from ..mailbox.letter import DEFAULT_PRIORITY, LENIENT, Show
+from ..mailbox.letter import DEFAULT_PRIORITY, HOST, LENIENT, Show
 from ..mailbox.outbox import MAX_TIMEOUT, Kind
+from ..mailbox.stream import Stream
 from ..mailbox.traffic import Retry
 from ..memory import base as memory
 from ..memory.step_rows import listing, split
 from ..names import base, did_you_mean
+from ..spec import AgentSpec
 from ..units import SECOND_NS
 from . import core as machine
 from .mail import shown_sender
 
 if TYPE_CHECKING:
+    from ..comms.peers import Peer
     from .supervisor import Supervisor
 
 SNAPSHOT_TIMEOUT = 5.0  # seconds an agent gets to show its state
@@ -55,7 +58,10 @@ class DeadLetters(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Commands:
-    """Call it with a word and its arguments. Raises BadMessage for a word or arguments that do not exist, and what the word raises."""
+    """Call it with a word, its arguments and the agent that says it, if it is one.
+
+    Raises BadMessage for a word or arguments that do not exist, and what the word raises.
+    """
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._sup = supervisor
@@ -70,6 +76,7 @@ class Commands:
             "tell": self._tell,
             "where": self._where,
             "find": self._find,
+            "agents": self._agents,
             "spawn": self._spawn,
             "reload": self._reload,
             "dead-letters": self._dead_letters,
@@ -79,7 +86,9 @@ class Commands:
             "kill": lambda args: self._control("kill", args),
         }
 
-    async def __call__(self, do: str, arguments: dict[str, Any]) -> Any:
+    async def __call__(self, do: str, arguments: dict[str, Any], asker: str = HOST) -> Any:
+        if do == "llm" and asker != HOST:
+            return await self._sup.models.obey(asker, arguments)
         perform = self._table.get(do)
         if perform is None:
             raise BadMessage(f"no command is named {do!r}.{did_you_mean(do, self._table)}", field="do")
@@ -94,9 +103,8 @@ class Commands:
         for view in driver.core.children.values():
             if wanted is None or view.name in wanted:
                 member, box = driver.members[view.name], switchboard.boxes[view.name]
-                rows.append(
-                    member.info(view, box, dead[member.name] + dead[member.spec.name] * (member.name != member.spec.name))
-                )
+                letters = dead[member.name] + dead[member.spec.name] * (member.name != member.spec.name)
+                rows.append(member.info(view, box, letters, self._sup.models.account(member.name)))
         return rows
 
     async def _ps(self, args: dict[str, Any]) -> list[dict[str, Any]]:
@@ -168,6 +176,18 @@ class Commands:
             flags=flags,
         )
 
+    def stream(self, args: dict[str, Any]) -> Stream[Any]:
+        """The parts of an agent's answer."""
+        send = convert(args, Send)
+        return self._sup.mail.outbox.stream_raw(
+            send.name,
+            Kind(send.type or "", decoder(Any)),
+            encode(send.payload),
+            timeout=send.timeout,
+            priority=send.priority,
+            flags=LENIENT if send.lenient else 0,
+        )
+
     async def _tell(self, args: dict[str, Any]) -> None:
         send = convert(args, Send)
         flags = LENIENT if send.lenient else 0
@@ -209,6 +229,16 @@ class Commands:
             raise UnknownAgent(f"no other agent has the capability {capability!r}.{hint}")
         return found
 
+    async def _agents(self, args: dict[str, Any]) -> list[dict[str, Any]]:
+        """Who is there, here and elsewhere, but for the one named `but`; replicas are one."""
+        driver, presence, but = self._sup.driver, self._sup.presence, base(str(args.get("but", "")))
+        running = [driver.members[name].spec for name, view in driver.core.children.items() if view.state == "running"]
+        rows = {spec.name: _card(spec.name, self._sup.name, spec) for spec in running}
+        for peer in presence.peers.all(now_ns()) if presence is not None else ():
+            if not peer.is_stale:
+                rows.setdefault(base(peer.name), _card(base(peer.name), peer.node, peer))
+        return [row for name, row in rows.items() if name != but]
+
     async def _spawn(self, args: dict[str, Any]) -> None:
         """Of an agent that starts another."""
         spawn = convert(args, Spawn)
@@ -242,7 +272,7 @@ class Commands:
         found = list(dict.fromkeys(member for name in names for member in self._sup.find(str(name))))
         events: dict[str, Any] = {
             "start": machine.StartChild,
-            "stop": machine.StopChild,
+            "stop": lambda name: machine.StopChild(name, cause=str(args.get("cause") or "by command")),
             "restart": machine.RestartChild,
             "kill": machine.KillChild,
         }
@@ -271,6 +301,10 @@ class Commands:
             if view.state in states or (view.state == "backoff" and view.incarnation != incarnation):
                 return
             await driver.changed(name)
+
+
+def _card(name: str, node: str, about: AgentSpec | Peer) -> dict[str, Any]:
+    return {"name": name, "node": node, "capabilities": about.capabilities, "description": about.description}
 
 
 def _dead_row(dead: DeadLetter, *, with_payload: bool) -> dict[str, Any]:

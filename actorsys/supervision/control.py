@@ -1,4 +1,4 @@
-"""The unix socket that the command line talks to: one JSON line in, one JSON line out."""
+"""The unix socket that the command line talks to: one JSON line in, one JSON line out (of a stream: one a part)."""
 
 import asyncio
 import contextlib
@@ -67,7 +67,7 @@ class Control:
                 log.warning("control socket: refused a caller of another user")
                 return
             while line := await self._read(reader):
-                writer.write(await self._answer(line) + b"\n")
+                writer.write(await self._answer(line, reader, writer) + b"\n")
                 await writer.drain()
         except (ConnectionError, BadMessage, asyncio.CancelledError):
             pass
@@ -83,12 +83,15 @@ class Control:
         except ValueError as error:  # longer than the limit
             raise BadMessage(f"a request is at most {LINE_BYTES} bytes long") from error
 
-    async def _answer(self, line: bytes) -> bytes:
+    async def _answer(self, line: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
         try:
             try:
                 request = _decode(line)
             except DECODE_ERRORS as error:
                 raise bad_message(error, "request") from error
+            if request.do == "stream":
+                await self._stream(request.args, reader, writer)
+                return msgspec.json.encode({"ok": True, "end": True})
             return msgspec.json.encode({"ok": True, "data": await self._commands(request.do, request.args)})
         except ActorError as error:
             failure = Failure.of(error, with_traceback=False)
@@ -96,6 +99,21 @@ class Control:
             log.exception("control command failed")
             failure = Failure.of(error)
         return msgspec.json.encode({"ok": False, "error": failure})
+
+    async def _stream(self, args: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Pass on the parts of an answer, a line for each, until they end or the caller has left."""
+        caller = asyncio.current_task()
+        assert caller is not None
+        leaving = asyncio.ensure_future(reader.read(1))  # a caller that is being served says nothing
+        leaving.add_done_callback(lambda left: None if left.cancelled() else caller.cancel())
+        try:
+            async with contextlib.aclosing(self._commands.stream(args)) as parts:
+                async for part in parts:
+                    writer.write(msgspec.json.encode({"ok": True, "data": part}) + b"\n")
+                    await writer.drain()
+        finally:
+            leaving.cancel()
+            await asyncio.wait([leaving])  # two may not read at once
 
 
 def _is_stranger(connection: socket.socket) -> bool:

@@ -205,15 +205,15 @@ class Core:
             case StopChild(), "stopped" | "failed":
                 pass
             case StopChild(), "waiting" | "backoff":
-                self._rest(slot, "stopped by command")
+                self._rest(slot, f"stopped {event.cause}")
             case StopChild(drain=True), "running" if slot.after is None:
-                slot.after, slot.cause = "stopped", "by command"
-                self._move(slot, "draining", "draining by command")
+                slot.after, slot.cause = "stopped", event.cause
+                self._move(slot, "draining", f"draining {event.cause}")
                 self._actions.append(Drain(slot.name, slot.incarnation))
             case StopChild(drain=True), "draining":
                 slot.after = "stopped"
             case StopChild(), _:
-                self._stop_now(slot, "stopped", "by command")
+                self._stop_now(slot, "stopped", event.cause)
 
             case Remove(), "stopped" | "failed":
                 self._forget(slot)

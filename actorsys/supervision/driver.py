@@ -56,6 +56,8 @@ class Driver:
         self.on_change: Callable[[str], None] = lambda agent: (
             None
         )  # called when a member of that agent, or its connection, changed
+        self.on_exit: Callable[[str], None] = lambda name: None  # called when the process of a member is gone
+        self.on_removed: Callable[[str], None] = lambda name: None  # called when a member is gone for good
         self._assign = assign
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
@@ -279,6 +281,8 @@ class Driver:
         self._ties.forget(name)
         if not (self.is_stopping and member.spec.mailbox.durability == "disk"):  # what is on disk is for the next start
             self.mail.handle(Close(name, f"{member.shown} has ended", forget=True))
+        if not self.is_stopping:
+            self.on_removed(name)
         self._wake(name)
         self.on_change(member.spec.name)
 
@@ -352,6 +356,7 @@ class Driver:
         charge = was_ready and is_its_own and member.killed_for in (None, "unresponsive")
         blamed = self.mail.handle(Gone(member.name, describe(exit), charge))
         poison = self._blame(member, blamed)
+        self.on_exit(member.name)
         self._ties.down(member.name, describe(exit), normal=exit.reason in ("normal", "shutdown"))
         self.tell_core(
             machine.Exited(member.name, incarnation, exit.reason, exit_code=exit.exit_code, ended=by_itself, poison=poison)

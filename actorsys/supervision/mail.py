@@ -23,7 +23,7 @@ from ..spec import MailboxSpec
 
 log = logging.getLogger("actorsys.supervisor")
 
-Commands = Callable[[str, dict[str, Any]], Awaitable[Any]]
+Commands = Callable[[str, dict[str, Any], str], Awaitable[Any]]
 
 
 class HostOutbox(Outbox):
@@ -62,7 +62,7 @@ class HostOutbox(Outbox):
             written.set_result(None)
 
     async def command(self, do: str, arguments: dict[str, Any]) -> Any:
-        return await self._commands(do, arguments)
+        return await self._commands(do, arguments, HOST)
 
     async def is_here(self, to: str) -> bool:
         return self._mail.switchboard.knows(to)
@@ -179,11 +179,11 @@ class Mail:
 
     async def _obey(self, name: str, command: Command) -> None:
         try:
-            result = await self._commands(command.do, command.arguments)
+            result = await self._commands(command.do, command.arguments, name)
             reply = Letter(REPLY, command.id, name, "", "", encode(result))
         except Exception as error:  # noqa: BLE001 - whatever goes wrong belongs to the agent that asked
             reply = Letter(FAILURE, command.id, name, "", "", encode(Failure.of(error, with_traceback=False)))
-        if name in self.pipes:
+        if name in self.pipes and command.id:  # 0: nobody waits for an answer
             self.pipes[name].send(Frame(letters=[reply]))
 
     def _report(self, dead: DeadLetter) -> None:

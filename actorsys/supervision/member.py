@@ -146,7 +146,7 @@ class Member:
         exits = [{**to_builtins(exit), "decision": decision} for exit, decision in zip(self.exits, self.decisions, strict=True)]
         return {"name": self.shown, "state": view.state, "decision": view.decision, "exits": exits}
 
-    def info(self, view: ChildView, box: Mailbox, dead_letters: int) -> dict[str, Any]:
+    def info(self, view: ChildView, box: Mailbox, dead_letters: int, llm: dict[str, Any] | None) -> dict[str, Any]:
         """One row of `actorsys ps -o json`."""
         last = self.exits[-1] if self.exits else None
         running = self.process is not None
@@ -167,6 +167,7 @@ class Member:
             "dead_letters": dead_letters,
             "rss_bytes": rss_bytes(self.process.pid) if self.process else None,
             "nats": self.nats if running else "off",
+            "llm": llm,
             "incarnation": view.incarnation,
             "last_exit": last and {
                 "reason": last.reason, "exit_code": last.exit_code, "signal": last.signal, "at": last.at,

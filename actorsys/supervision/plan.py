@@ -5,18 +5,19 @@ The plan is shown first and applied as it stands: an entry with `restart` needs 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 from msgspec import Struct
 from msgspec.structs import asdict
 
 from ..names import replica
-from ..spec import AgentSpec, Spec
+from ..spec import AgentSpec, LlmSpec, Spec
+from . import profiles
 
 # Settings that the supervisor holds, so that a running agent need not be touched. Whatever else differs, new settings included,
 # was given to the process when it started.
-HELD_BY_SUPERVISOR = frozenset({"restart", "mailbox", "depends_on", "start_timeout", "stop_timeout", "hang_timeout"})
+HELD_BY_SUPERVISOR = frozenset({"restart", "mailbox", "depends_on", "start_timeout", "stop_timeout", "hang_timeout", "budget"})
 BUT_GIVEN_TO_PROCESS = frozenset({"mailbox.durability"})
 SECRET = frozenset({"env"})  # values that belong on no screen
 
@@ -44,7 +45,10 @@ def processes(spec: AgentSpec) -> list[str]:
     return [replica(spec.name, index) for index in range(spec.replicas)]
 
 
-def plan(old: Iterable[AgentSpec], new: Iterable[AgentSpec]) -> list[Entry]:
+Profiles = Mapping[str, LlmSpec]
+
+
+def plan(old: Iterable[AgentSpec], new: Iterable[AgentSpec], old_llm: Profiles = {}, new_llm: Profiles = {}) -> list[Entry]:  # noqa: B006 - only read
     """What to do to get from `old` to `new`: removals first, the last first; then the rest in the order of the new list.
 
     >>> was = AgentSpec(name="counter", type="shop:Counter", args={"start": 5})
@@ -61,6 +65,8 @@ def plan(old: Iterable[AgentSpec], new: Iterable[AgentSpec]) -> list[Entry]:
     for name, spec in after.items():
         known = set(processes(before[name])) if name in before else set()
         changes = list(differences(before[name], spec)) if name in before else []
+        if name in before and before[name].llm == spec.llm:
+            changes += _of_models(before[name], spec, old_llm, new_llm)
         reason = "; ".join(text for _, text in changes)
         restart = any(needs_restart(key) for key, _ in changes)
         for process in processes(spec):
@@ -74,10 +80,13 @@ def plan(old: Iterable[AgentSpec], new: Iterable[AgentSpec]) -> list[Entry]:
 def needs_restart(key: str) -> bool:
     """Whether a change of this setting reaches a running agent only through a new process.
 
-    >>> needs_restart("restart.max_restarts"), needs_restart("env.TZ")
-    (False, True)
+    >>> needs_restart("restart.max_restarts"), needs_restart("env.TZ"), needs_restart("llm.default.rate.per")
+    (False, True, False)
     """
-    return key in BUT_GIVEN_TO_PROCESS or key.partition(".")[0] not in HELD_BY_SUPERVISOR
+    first, *rest = key.split(".")
+    if first == "llm" and len(rest) > 1:
+        return rest[1] not in profiles.HELD_BY_SUPERVISOR
+    return key in BUT_GIVEN_TO_PROCESS or first not in HELD_BY_SUPERVISOR
 
 
 def differences(old: AgentSpec, new: AgentSpec) -> Iterator[tuple[str, str]]:
@@ -90,6 +99,15 @@ def differences(old: AgentSpec, new: AgentSpec) -> Iterator[tuple[str, str]]:
             yield from _within(key, _table(was), _table(now))
         else:
             yield key, f"{key}: {_show(was)} -> {_show(now)}"
+
+
+def _of_models(old: AgentSpec, new: AgentSpec, old_llm: Profiles, new_llm: Profiles) -> Iterator[tuple[str, str]]:
+    """The same for the profiles that the agent may use."""
+    was, now = profiles.told(old, old_llm), profiles.told(new, new_llm)
+    for name in dict.fromkeys([*was, *now]):
+        yield from _within(f"llm.{name}", was.get(name, {}), now.get(name, {}))
+        for key in profiles.HELD_BY_SUPERVISOR if name in was and name in now else ():
+            yield from _within(f"llm.{name}.{key}", asdict(getattr(old_llm[name], key)), asdict(getattr(new_llm[name], key)))
 
 
 def _within(key: str, was: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[str, str]]:

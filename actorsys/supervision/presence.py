@@ -29,7 +29,7 @@ from ..comms.peers import Peers
 from ..comms.pings import Pings
 from ..comms.post import Post
 from ..errors import ActorError, AgentDown
-from ..mailbox.letter import HOST, Frame, Letter, wants_answer
+from ..mailbox.letter import HOST, Frame, Letter, wants_answer, wants_end
 from ..mailbox.traffic import Posted, Unanswered
 from ..names import base, did_you_mean, is_name, token
 from ..units import SECOND_NS
@@ -89,6 +89,7 @@ class Presence:
         """Say goodbye for those still here, answer who waits for them, and end within a second or so."""
         self._driver.on_change = lambda agent: None
         self._mail.outbox.far = None
+        await self._calls.inflows.close()
         if self._beating is not None:
             self._beating.cancel()
             await asyncio.gather(self._beating, self._pings.close(), return_exceptions=True)
@@ -99,7 +100,8 @@ class Presence:
                 self._announce(agent, "leave")
             for box in self._mail.switchboard.boxes.values():
                 for letter, may_have_run in box.held():
-                    if wants_answer(letter):
+                    # The task in a disk mailbox goes on with the next run; who asks waits for this one only.
+                    if wants_answer(letter) or (wants_end(letter) and not box.is_disk):
                         down = AgentDown(
                             f"{box.shown!r} has stopped with its node.", reason="shutdown", may_have_run=may_have_run
                         )

@@ -20,7 +20,7 @@ class StandIn:
 
     def __init__(self, bus: Bus, mail: Mail, *, agent: str, run: str) -> None:
         self._agent = agent
-        self._reception = Reception(bus, mail.outbox, name=agent, to=agent, run=run)
+        self._reception = Reception(bus, mail.outbox, name=agent, to=agent, run=run, stands_in=True)
         self._is_over = asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self._open())
 

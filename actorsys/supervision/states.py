@@ -114,6 +114,7 @@ class StopChild(Event, frozen=True):
 
     name: str
     drain: bool = False
+    cause: str = "by command"
 
 
 class RestartChild(Event, frozen=True):

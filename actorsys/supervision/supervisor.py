@@ -23,8 +23,9 @@ from ..bus.nats_options import NatsOptions
 from ..config.load import load
 from ..config.nats import spec_of
 from ..config.paths import control_socket, private_directory
-from ..config.schema import Config, agent_spec, group_specs, supervisor_spec
+from ..config.schema import Config, agent_spec, group_specs, llm_specs, supervisor_spec
 from ..errors import ActorError, ConfigError, GuardError, StartFailed
+from ..llm.settings import Profile, preload
 from ..mailbox import ref as refs
 from ..mailbox.ref import Ref
 from ..memory.base import BUILT_IN
@@ -32,15 +33,17 @@ from ..messages import class_path
 from ..names import token
 from ..process.launcher import Launcher
 from ..process.loading import is_loading
-from ..spec import AgentSpec, Assignment, nats_url
+from ..spec import AgentSpec, Assignment, LlmSpec, nats_url
 from . import core as machine
 from .commands import Commands
 from .driver import Driver
 from .mail import Mail
 from .member import Member
+from .models import Models
 from .nats import Nats
 from .plan import Entry, plan
 from .presence import Presence
+from .profiles import reachable, table, told
 from .state_dir import claimed, temporary
 
 T = TypeVar("T")
@@ -52,7 +55,7 @@ class Supervisor:
     """Runs agents, each in a process of its own, and starts them again when they die.
 
     `async with Supervisor() as sup:` starts it and stops it with everything it started. Options are the keys of [supervisor] in
-    agents.toml, `groups` its [groups] tables; `nats` is "off", "auto", "embedded", a URL or a dict with the keys of [nats], and
+    agents.toml, `groups` its [groups] tables, `llm` its [llm] tables; `nats` is "off", "auto", "embedded", a URL or a dict with the keys of [nats], and
     defaults to NATS_URL or NATS_WEBSOCKET_URL if one is set, else to off. Without a `state_dir` it uses a private temporary directory. It installs no signal handlers and touches no other child of its process.
     """
 
@@ -62,11 +65,18 @@ class Supervisor:
         nats: str | Mapping[str, Any] | None = None,
         state_dir: str | os.PathLike[str] | None = None,
         groups: Mapping[str, Any] | None = None,
+        llm: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> None:
         table = {**options, "state_dir": os.fspath(state_dir)} if state_dir is not None else options
         spec = spec_of(nats if nats is not None else nats_url(os.environ) or "off", os.environ)
-        config = Config(supervisor=supervisor_spec(table), nats=spec, llm={}, agents={}, groups=group_specs(groups or {}))
+        config = Config(
+            supervisor=supervisor_spec(table),
+            nats=spec,
+            llm=llm_specs(llm or {}, os.environ),
+            agents={},
+            groups=group_specs(groups or {}),
+        )
         self._set_up(config, is_temporary=state_dir is None)
 
     def _set_up(self, config: Config, *, is_temporary: bool) -> None:
@@ -142,6 +152,9 @@ class Supervisor:
         self.nats = Nats(config.nats, self.launcher, self.state_dir / "nats", self.name)
         self.driver = Driver(core, self.mail, self.launcher, self._assignment, lambda: self.nats.options is not None)
         self.driver.groups = {member: group.name for group in config.groups.values() for member in group.members}
+        self.models = Models(config.llm, self._spec_of, self.state_dir / "llm.json")
+        exits.callback(self.models.close)
+        self.driver.on_exit, self.driver.on_removed = self.models.ended, self.models.forget
         exits.push_async_callback(self.driver.close)
         exits.push_async_callback(self.nats.close)
         await self.nats.start()
@@ -207,6 +220,8 @@ class Supervisor:
         self._check_running()
         table = {**options, "type": agent if isinstance(agent, str) else class_path(agent)}
         spec = agent_spec(name, table)
+        if spec.llm not in self.config.llm:
+            raise ConfigError(f"{name}: there is no [llm.{spec.llm}]; give it in Supervisor(llm={{...}})", where=f"{name}.llm")
         self._check_free(name)
         errors = await self.launcher.load([spec.type])
         if text := errors[spec.type]:
@@ -258,9 +273,10 @@ class Supervisor:
             raise ActorError("this Supervisor was not made from a file, so there is nothing to reload")
         new = load(self.config.path)
         await self._check_types(new.agents.values())
-        entries = plan(self.config.agents.values(), new.agents.values())
+        entries = plan(self.config.agents.values(), new.agents.values(), self.config.llm, new.llm)
         if not plan_only:
-            self.config = structs.replace(self.config, agents=new.agents)
+            self.config = structs.replace(self.config, agents=new.agents, llm=new.llm)
+            self.models.renew(new.llm)
             if any(entry.sign == "+" or entry.restart for entry in entries):
                 self.launcher.renew()
                 await self.launcher.load([agent.type for agent in new.agents.values()])
@@ -348,11 +364,20 @@ class Supervisor:
         modules = ["actorsys.runtime.child", "actorsys.memory.in_memory"]
         used = {agent.memory for agent in self.config.agents.values()}
         modules += sorted(BUILT_IN[memory].partition(":")[0] for memory in used & BUILT_IN.keys() - {"in_memory"})
+        llm = self.config.llm
+        if llm.keys() != {"default"} or llm["default"] != LlmSpec():
+            named = [agent.llm for agent in self.config.agents.values()] or list(llm)
+            profiles = [convert(table(llm[each]), Profile) for name in named for each in reachable(name, llm)]
+            modules += ["actorsys.runtime.thinking", *preload(profiles, {**self.config.environ, **os.environ})]
         if self.config.nats.mode != "off":
             is_web = self.config.nats.url.startswith("ws")
             light = [] if is_web else ["actorsys.bus.nats_light"]  # first: nats_client imports the rest
             modules += ["actorsys.runtime.remote", *light, "actorsys.bus.nats_client"]
         return modules
+
+    def _spec_of(self, member: str) -> AgentSpec | None:
+        found = self.driver.members.get(member)
+        return None if found is None else found.spec
 
     def _assignment(self, member: Member) -> Assignment:
         spec = member.spec
@@ -374,6 +399,7 @@ class Supervisor:
             nats=self.nats.for_agent(len(self.driver.members)) if spec.nats else None,
             capabilities=spec.capabilities,
             description=spec.description,
+            llm=told(spec, self.config.llm),
             log_level=os.environ.get("LOG_LEVEL", "INFO").upper() or "INFO",
             stop_timeout=float(spec.stop_timeout),
             max_payload=int(self.config.supervisor.max_payload),

@@ -98,3 +98,10 @@ def test_the_state_directory_is_found_even_if_the_rest_is_wrong(write, tmp_path)
     assert state_dir(write('[supervisor]\nstate_dir = "run"\nwhat = 1')) == tmp_path / "run"
     assert state_dir(write("what")) == tmp_path / ".actorsys"
     assert state_dir(tmp_path / "gone.toml") == tmp_path / ".actorsys"
+
+
+def test_the_script_of_a_mock_is_found_beside_the_file(tmp_path):
+    (tmp_path / "agents.toml").write_text('[llm.default]\nscript = "rules.toml"\n[llm.other]\n[agents.a]\ntype = "m:C"\n')
+    llm = load(tmp_path / "agents.toml").llm
+    assert llm["default"].script == str(tmp_path / "rules.toml")
+    assert llm["other"].script == ""

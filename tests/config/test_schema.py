@@ -2,9 +2,12 @@ import tomllib
 
 import pytest
 
-from actorsys.config.schema import agent_spec, read, supervisor_spec
+from actorsys import Agent
+from actorsys.config.rules import BUILT_INS
+from actorsys.config.schema import agent_spec, llm_specs, read, supervisor_spec
 from actorsys.errors import ConfigError
-from actorsys.spec import MailboxSpec, RestartSpec
+from actorsys.runtime.child import load_class
+from actorsys.spec import BudgetSpec, MailboxSpec, RestartSpec
 
 GOOD = """
 [supervisor]
@@ -90,6 +93,53 @@ def test_llm_variables_override_only_the_default_profile():
     assert found.llm["fast"].provider == "openai"
 
 
+def test_a_profile_has_fallbacks_limits_and_a_price():
+    text = """
+[llm.default]
+temperature = 0
+fallback = ["fast"]
+rate = { requests = 10, per = "500ms" }
+budget = { tokens = 5, usd = 1, window = "1m", on_exhausted = "pause" }
+price = { input = 3, output = 15.0 }
+[llm.fast]
+api = "responses"
+[agents.a]
+type = "m:C"
+budget = { usd = 0.5 }
+"""
+    found = read(tomllib.loads(text), toml=text)
+    default = found.llm["default"]
+    assert (default.temperature, default.fallback, default.rate.requests, default.rate.per) == (0, ("fast",), 10, 0.5)
+    assert default.budget == BudgetSpec(tokens=5, usd=1, window=60.0, on_exhausted="pause")
+    assert (default.price.input, default.price.output) == (3, 15.0)
+    assert (found.llm["fast"].api, found.llm["fast"].temperature) == ("responses", None)
+    assert found.agents["a"].budget.usd == 0.5
+    assert found.agents["a"].budget
+    assert not found.llm["fast"].budget
+
+
+@pytest.mark.parametrize(
+    ("tables", "error"),
+    [
+        ({"default": {"fallback": ["fats"]}, "fast": {}}, 'llm.default.fallback: there is no [llm.fats]; did you mean "fast"?'),
+        ({"default": {"fallback": ["default"]}}, "llm.default.fallback: a profile cannot stand in for itself"),
+        ({"default": {"rate": {"requests": -1}}}, "llm.default.rate.requests: must be 0 or more, not -1"),
+        ({"default": {"rate": {"per": 0}}}, "llm.default.rate.per: must be more than 0"),
+        ({"default": {"temperature": "warm"}}, 'llm.default.temperature: expected a number, got "warm"'),
+        ({"default": {"budget": {"on_exhausted": "wait"}}}, 'llm.default.budget.on_exhausted: "wait" is not one of fail, pause'),
+        ({"default": {"key": "k"}}, "llm.default.key: unknown field"),
+    ],
+)
+def test_a_wrong_profile_of_a_supervisor_is_reported(tables, error):
+    with pytest.raises(ConfigError) as caught:
+        llm_specs(tables, {})
+    assert error in str(caught.value)
+
+
+def test_a_supervisor_has_a_default_profile_that_the_environment_changes():
+    assert llm_specs({}, {"LLM_PROVIDER": "openai", "LLM_MODEL": "m"})["default"].model == "m"
+
+
 def test_a_wrong_llm_variable_is_reported_by_its_name():
     assert problems("", environ={"LLM_MAX_TOKENS": "many"}) == [
         'agents.toml  LLM_MAX_TOKENS: expected a whole number, got "many" (from the environment)'
@@ -157,9 +207,9 @@ BROKEN = {
         '[agents.a]\ntype = "shop.agents"',
         '2:1  agents.a.type: "shop.agents" is neither "module:Class" nor a built-in',
     ),
-    "built-in of a later version": (
-        '[agents.a]\ntype = "generic"',
-        '2:1  agents.a.type: the built-in "generic" is not available yet in this version; write a class of yours as "module:Class"',
+    "almost a built-in": (
+        '[agents.a]\ntype = "sumarizer"',
+        '2:1  agents.a.type: "sumarizer" is neither "module:Class" nor a built-in; did you mean "summarizer"?',
     ),
     "bad name": (
         '[agents."a.b"]\ntype = "m:A"',
@@ -235,6 +285,13 @@ def test_spawn_options_are_the_keys_of_a_table():
     table = {"type": "m:A", "mailbox": {"size": 8, "bytes": 4096}, "stop_timeout": 0.5, "depends_on": ("b",)}
     spec = agent_spec("a", table, {"restart": {"backoff": "1s"}})
     assert (spec.name, spec.mailbox.size, spec.stop_timeout, spec.restart.backoff) == ("a", 8, 0.5, 1.0)
+
+
+@pytest.mark.parametrize("name", BUILT_INS)
+def test_a_built_in_is_a_class_of_ours_that_exists(name):
+    path = agent_spec("a", {"type": name}).type
+    assert path == agent_spec("a", {}, {"type": name}).type
+    assert issubclass(load_class(path), Agent)
 
 
 def test_a_wrong_spawn_option_names_its_key():

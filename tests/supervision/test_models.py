@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+from itertools import pairwise
 
 import pytest
 
@@ -80,7 +81,7 @@ def test_leases_are_paced_and_agents_take_turns(node):
             grants.append(grant)
         await asyncio.gather(*grants)
         assert [member for member, _ in order] == ["a/0", "a/0", "b/0", "a/0"]  # the first went before the others came
-        assert all(later - sooner > 9_000_000 for (_, sooner), (_, later) in zip(order, order[1:], strict=False))
+        assert all(later - sooner > 9_000_000 for (_, sooner), (_, later) in pairwise(order))
 
     node(test, {"rate": {"requests": 50, "per": 0.25}})
 

@@ -7,7 +7,12 @@ from typing import Any
 
 import pytest
 
-from actorsys.mailbox.traffic import Close, Open
+from actorsys.bus import envelope, stamp
+from actorsys.bus.base import Incoming
+from actorsys.bus.nats import NatsBus
+from actorsys.comms import translate
+from actorsys.mailbox.letter import HOST, Frame
+from actorsys.mailbox.traffic import Close, Open, Posted
 from actorsys.names import replica
 from actorsys.spec import AgentSpec, MailboxSpec
 from actorsys.supervision.mail import Mail
@@ -30,9 +35,9 @@ class Rows:
         self.is_stopping = False
         self.on_change: Any = None
 
-    def add(self, agent: str) -> str:
+    def add(self, agent: str, mailbox: MailboxSpec = MailboxSpec()) -> str:
         name = replica(agent, 0)
-        self.mail.handle(Open(name, MailboxSpec(), (agent, name), agent))
+        self.mail.handle(Open(name, mailbox, (agent, name), agent, *self.mail.restored(name, mailbox)))
         self.members[name] = Member(name, agent, AgentSpec(name=agent, type="x:X"))
         return name
 
@@ -83,5 +88,41 @@ def test_names_that_came_and_went_leave_nothing_behind(tmp_path: Path) -> None:
             finally:
                 await presence.close()
                 await rows.mail.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("durability", ["memory", "disk"])
+def test_a_task_that_ends_with_its_node_is_completed_and_one_on_disk_goes_on_later(tmp_path: Path, durability: Any) -> None:
+    require_server()
+
+    async def main() -> None:
+        async with run_server(tmp_path) as server, NatsBus(server.options()) as boss:
+            await boss.wait_connected(5)
+            heard: list[Incoming] = []
+            await boss.subscribe("agents.direct.boss", heard.append)
+            await boss.subscribe("answers", heard.append)
+            rows = Rows(Mail(commands, 2**20, tmp_path / "mail.sqlite"))
+            presence = Presence(server.options(), rows, node="n", run="1")  # type: ignore[arg-type]
+            await presence.start()
+            await presence.bus.wait_connected(5)
+            try:
+                name = rows.add("bee", MailboxSpec(durability=durability))
+                task = envelope.message("boss", "bee", "work", stamp.fresh(), metadata={"notify": True})
+                asked = envelope.request("boss", "bee", "question", stamp.fresh())
+                told = envelope.message("boss", "bee", "nothing to say about", stamp.fresh())
+                for read, kind, reply in ((task, "direct", ""), (told, "direct", ""), (asked, "request", "answers")):
+                    letter = translate.letter(read, kind, reply, name, run="1", now=1)  # type: ignore[arg-type]
+                    rows.mail.handle(Posted(HOST, Frame(letters=[letter])))
+                await eventually(lambda: len(rows.mail.switchboard.boxes[name].held()) == 3)
+            finally:
+                await presence.close()
+                await rows.mail.close()
+            ended = [asked] if durability == "disk" else [asked, task]
+            await eventually(lambda: len(heard) == len(ended))
+            answers = [envelope.decode(each.payload, limit=2**20) for each in heard]
+            assert {answer.in_reply_to for answer in answers} == {each.message_id for each in ended}
+            assert {envelope.failure(answer).kind for answer in answers} == {"AgentDown"}
 
     asyncio.run(main())

@@ -205,7 +205,7 @@ def test_ctrl_c_ends_three_agents_within_5_seconds_with_exit_0_and_nothing_left(
     assert marked.interrupt() == 0
     assert time.monotonic() - began < 5
     assert processes_with(marked.mark) == []
-    assert sorted(path.name for path in (marked.folder / ".actorsys").iterdir()) == ["agents", "lock", "nats"]
+    assert sorted(path.name for path in (marked.folder / ".actorsys").iterdir()) == ["agents", "llm.json", "lock", "nats"]
 
 
 def test_three_agents_keep_going_when_one_is_killed(node):

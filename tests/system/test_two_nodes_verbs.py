@@ -264,6 +264,7 @@ def test_names_that_answer_cost_no_breaker(run, folder):
             with pytest.raises(UnknownAgent):
                 await a.agent("nobody").ask(Who())
             assert not breakers
+            await busy(b, "sleeper", 0)  # an answer leaves before its acknowledgement
             blocking = asyncio.ensure_future(a.agent("sleeper").ask(Nap()))
             await busy(b, "sleeper")
             for _ in range(5):
