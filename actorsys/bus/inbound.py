@@ -124,10 +124,12 @@ class Inbound:
                 self._refusing = asyncio.get_running_loop().create_task(self._work_off())
 
     async def _work_off(self) -> None:
-        while self._refused:
-            await self._finish(self._refused.popleft())
-            await asyncio.sleep(0)  # a refusal does not wait, and there may be thousands
-        self._refusing = None
+        try:
+            while self._refused:
+                await self._finish(self._refused.popleft())
+                await asyncio.sleep(0)  # a refusal does not wait, and there may be thousands
+        finally:
+            self._refusing = None
 
     def _tasks(self) -> list[asyncio.Task[None]]:
         """All that run here, but for the one that asks."""

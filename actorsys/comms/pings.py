@@ -82,13 +82,16 @@ class Pings:
         self._forget()
 
     async def _run(self) -> None:
+        turn: list[str] = []
+        pause = INTERVAL
         while True:
-            self._forget()
-            turn = self._turn() or [""]
-            for instance in turn:
-                await asyncio.sleep(max(INTERVAL / len(turn), 1 / MOST) * random.uniform(1 - JITTER, 1 + JITTER))
-                if self._peers.has_instance(instance):  # still
-                    self._begin(instance)
+            await asyncio.sleep(pause * random.uniform(1 - JITTER, 1 + JITTER))
+            if not turn:
+                self._forget()
+                turn = self._turn()
+                pause = max(INTERVAL / max(1, len(turn)), 1 / MOST)
+            if turn and self._peers.has_instance(instance := turn.pop()):  # still
+                self._begin(instance)
 
     def _turn(self) -> list[str]:
         """All that have answered, and of the others no more than of them, or a few: anybody can make up thousands of those."""
