@@ -1,12 +1,14 @@
 # `make` lists the targets. Needs a Python 3.11+ and nothing else; uv is used when it is there.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench simulate chaos soak-orphans soak-restarts soak-custody soak-nats fuzz crash clean
+.PHONY: help run test check bench compare simulate chaos soak-orphans soak-restarts soak-custody soak-nats fuzz crash clean
 .DELETE_ON_ERROR:
 
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PEERS := .venv-peers
+PEERS_READY := $(PEERS)/.ready
 # Which Python the environment is made with; empty: the first on PATH that works.
 PYTHON ?=
 
@@ -26,7 +28,15 @@ check: $(READY) ## format, lint, types, architecture and the fast tests: before 
 	$(BIN)/python -m pytest -q -m "not slow" --ignore=tests/system
 
 bench: $(READY) ## the numbers of this machine, beside their floors
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/actorsys bench
+
+bench-check: $(READY) ## how much work a message is, in calls and system calls: no more than in benchmarks/reference.json
+	$(BIN)/python benchmarks/counts.py
+
+QUICK ?=
+JSON ?=
+compare: $(PEERS_READY) ## actorsys beside its peers, in pairs of runs; QUICK=1: under 4 minutes; JSON=: a file for every run
+	$(PEERS)/bin/python benchmarks/compare/compare.py $(if $(QUICK),--quick) $(if $(JSON),--json $(JSON))
 
 SEEDS ?= 2000
 simulate: $(READY) ## lives of supervisors in a fake operating system, SEEDS= of them
@@ -62,10 +72,14 @@ crash: $(READY) ## kill, tear and refuse every write of the state backends, and 
 	$(BIN)/python scripts/crash.py
 
 clean: ## remove what was made here: environment, caches, builds
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment: pinned and hashed packages, then the project itself, editable and without asking any index.
 $(READY): requirements/build.txt requirements/dev.txt pyproject.toml scripts/make_venv scripts/find_python
-	scripts/make_venv $(VENV) $(PYTHON)
+	scripts/make_venv $(VENV) dev $(PYTHON)
+	touch $@
+
+$(PEERS_READY): requirements/build.txt requirements/peers.txt pyproject.toml scripts/make_venv scripts/find_python
+	scripts/make_venv $(PEERS) peers $(PYTHON)
 	touch $@

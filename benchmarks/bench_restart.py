@@ -8,7 +8,7 @@ from itertools import count
 from time import perf_counter
 
 from agents import Echo, Pid
-from measure import QUICK, Row, Size, print_document, tail
+from measure import FULL, Latency, Row, Size, print_document
 
 from actorsys import Ref, Supervisor
 
@@ -24,13 +24,10 @@ RULE = {"max_restarts": 1_000_000, "window": "1h", "backoff": 0, "jitter": 0}
 async def rows(size: Size) -> list[Row]:
     logging.getLogger("actorsys").setLevel(logging.ERROR)  # each kill is a warning, and these are meant
     found: list[Row] = []
-    for name, agents in zip(("few", "many"), FLEETS_QUICK if size is QUICK else FLEETS, strict=True):
-        away = await kills(agents, size.count(KILLS))
-        what = f"SIGKILL of an agent to its next answer, {agents} agents"
-        found += [
-            tail(f"away_{name}_p50", f"{what}, p50", "ms", away, 0.5, 1),
-            tail(f"away_{name}_p99", f"{what}, p99", "ms", away, 0.99, 1),
-        ]
+    for agents in FLEETS if size is FULL else FLEETS_QUICK:
+        away = Latency(f"away_{agents}", f"SIGKILL of an agent to its next answer, {agents} agents", "ms")
+        away.add(await kills(agents, size.count(KILLS)))
+        found += away.rows()
     return found
 
 

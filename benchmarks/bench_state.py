@@ -1,12 +1,11 @@
 """What does a durable state cost? Each message changes it; the floor is an append of 200 bytes and an fdatasync, on the same disk."""
 
-import os
 import tempfile
 from pathlib import Path
 from time import perf_counter
 
 from agents import Count, Job, Question, job
-from measure import Row, Series, Size, print_document
+from measure import Row, Series, Size, print_document, syncs
 
 from actorsys import Agent, Ref, Supervisor, on
 from actorsys.mailbox.codec import encode
@@ -54,7 +53,7 @@ async def rows(size: Size) -> list[Row]:
         await tell(tally, WARM_UP)
         with tempfile.TemporaryDirectory() as folder:
             for number in size.each_round():
-                beneath = syncs(Path(folder) / "floor", size.count(SYNCS))
+                beneath = syncs(Path(folder), size.count(SYNCS))
                 for name, count in COMMITS.items():
                     floor = beneath if name == "sqlite" else None
                     rate = await commits(name, Path(folder) / str(number), size.count(count))
@@ -64,19 +63,6 @@ async def rows(size: Size) -> list[Row]:
                 grouped.count(tells, received)
                 asks.add(questions / await ask(tally, questions), floor=beneath, samples=questions)
     return [*(series.row() for series in backends.values()), grouped.row(), asks.row()]
-
-
-def syncs(path: Path, count: int) -> float:
-    """Appends of 200 bytes a second, each on the disk before the next."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    try:
-        start = perf_counter()
-        for _ in range(count):
-            os.write(fd, bytes(200))
-            os.fdatasync(fd)
-        return count / (perf_counter() - start)
-    finally:
-        os.close(fd)
 
 
 async def commits(backend: str, folder: Path, count: int) -> float:

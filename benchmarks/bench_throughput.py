@@ -1,17 +1,14 @@
-"""How many messages a second? Tells are counted by their receiver: the clock stops when it has answered a last ask with the count."""
+"""How many tells a second? They are counted by their receiver: the clock stops when it has answered a last ask with the count."""
 
-import asyncio
 from time import perf_counter
 
-from agents import Count, Echo, Sender, Sink, TellAround, job, question
+from agents import Count, Sender, Sink, TellAround, job
 from measure import Row, Series, Size, floor, print_document
 
 from actorsys import Ref, Supervisor
 
 QUESTION = "How many messages a second?"
 TELLS = 60_000  # a round
-ASKS = 20_000
-OUTSTANDING = 64
 FLOOR_MESSAGES = 50_000
 WARM_UP = 2000
 
@@ -19,15 +16,12 @@ WARM_UP = 2000
 async def rows(size: Size) -> list[Row]:
     between = Series("tell_between", "tell, agent to agent, typed, counted at the receiver", "/s", "codec")
     direct = Series("tell_direct", "tell, supervisor process to agent, counted at the receiver", "/s", "codec")
-    asks = Series("ask_outstanding", f"asks, supervisor process to agent, {OUTSTANDING} outstanding", "/s", "codec")
-    tells, questions = size.count(TELLS), size.count(ASKS)
+    tells = size.count(TELLS)
     async with Supervisor(nats="off") as sup:
         sender = await sup.spawn(Sender, name="sender")
         sink = await sup.spawn(Sink, name="sink")
-        echo = await sup.spawn(Echo, name="echo")
         await sender.ask(TellAround("sink", WARM_UP))
         await tell(sink, WARM_UP)
-        await ask(echo, WARM_UP)
         for _ in size.each_round():
             beneath = await floor("codec", size.count(FLOOR_MESSAGES))
             received, ns = await sender.ask(TellAround("sink", tells), timeout=60.0)
@@ -36,8 +30,7 @@ async def rows(size: Size) -> list[Row]:
             received, seconds = await tell(sink, tells)
             direct.add(tells / seconds, floor=beneath, samples=tells)
             direct.count(tells, received)
-            asks.add(questions / await ask(echo, questions), floor=beneath, samples=questions)
-    return [between.row(), direct.row(), asks.row()]
+    return [between.row(), direct.row()]
 
 
 async def tell(to: Ref, count: int) -> tuple[int, float]:
@@ -47,23 +40,6 @@ async def tell(to: Ref, count: int) -> tuple[int, float]:
         await to.tell(job(number))
     received = await to.ask(Count(), timeout=60.0)
     return received, perf_counter() - start
-
-
-async def ask(to: Ref, count: int) -> float:
-    """Seconds until all are answered, `OUTSTANDING` at any time."""
-    numbers = iter(range(count))
-
-    async def one_after_another() -> None:
-        for number in numbers:
-            answer = await to.ask(question(number))
-            if answer != number:
-                raise AssertionError(f"question {number} was answered with {answer}")
-
-    start = perf_counter()
-    async with asyncio.TaskGroup() as group:
-        for _ in range(OUTSTANDING):
-            group.create_task(one_after_another())
-    return perf_counter() - start
 
 
 if __name__ == "__main__":

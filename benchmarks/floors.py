@@ -1,6 +1,6 @@
 """The floor under every local message: raw bytes between processes of this machine, without any framework.
 
-    python benchmarks/floors.py [pair] [loop] [relay] [codec] [frames] [fork] [--rounds N]
+    python benchmarks/floors.py [NAME ...] [--rounds N]
 
 pair   a round trip between two processes over one socket pair, blocking reads and writes
 loop   the same with an event loop (uvloop where installed) at both ends
@@ -8,20 +8,24 @@ relay  the same through a third process that only copies bytes: what any hub has
 codec  messages a second that one process encodes and decodes as typed msgspec payloads, nothing else
 frames messages a second from one agent to another with our own runtime, pipe and codec: the process in the middle decodes each frame
        and encodes it again, and keeps nothing in custody
+fan8   from one process to 8 others with an event loop each, until all 8 have answered; fan64 likewise
+bulk1m 1 MiB to another process and back, blocking, into one buffer; bulk64k likewise with 64 KiB
 fork   from fork() to the first byte of the new process, which is then reaped
+idle   memory (PSS) of a process forked from one that has imported what an agent needs, and that only waits
 
-Prints one JSON document: medians of microseconds per round trip, messages a second, milliseconds per fork.
+Prints one JSON document: medians of microseconds per round trip, messages a second, MiB a second, milliseconds per fork, MiB.
 """
 
 import argparse
 import asyncio
+import gc
 import json
-import multiprocessing
 import os
 import socket
 import statistics
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -37,7 +41,6 @@ ROUNDS = 8000
 DATA = b"x" * 160
 READ_BYTES = 65536
 CODEC_MESSAGES = 50_000
-ASKED = 2**62  # the number of the one ask in `frames`
 FORKS = 30
 
 
@@ -110,65 +113,75 @@ def codec(messages: int = CODEC_MESSAGES) -> float:
 
 def frames(messages: int = CODEC_MESSAGES) -> float:
     """Messages a second, counted where they arrive."""
-    from agents import Sender, Sink, TellAround
+    from floor_frames import frames  # it loads the package, which the other floors do without
 
-    from actorsys.mailbox.codec import decode, encode
-    from actorsys.mailbox.letter import ASK, Frame, Letter, Ready, Stop
-    from actorsys.mailbox.pipe import Pipe
-    from actorsys.messages import class_path, type_id
-    from actorsys.runtime import child
-    from actorsys.spec import Assignment
+    return frames(messages)
 
-    ends, pids = [], []
-    for name, cls in (("sender", Sender), ("sink", Sink)):
-        ours, theirs = multiprocessing.Pipe()
-        born = Assignment(name=f"{name}/0", shown=name, type=class_path(cls), args={}, incarnation=1, run="floor")
-        pid = os.fork()
-        if pid == 0:
-            ours.close()
-            for end in ends:
-                end.close()
-            os._exit(child.main(msgspec.msgpack.encode(born), theirs))
+
+def fan(receivers: int, rounds: int = ROUNDS // 8) -> float:
+    """Microseconds; the median."""
+    ends, children = [], []
+    for _ in range(receivers):
+        ours, theirs = socket.socketpair()
+        children.append(_forked(_echo, keep=[theirs], close=[ours, *ends]))
         theirs.close()
         ends.append(ours)
+    result = _run(_drive_all(ends, rounds))
+    for child in children:
+        os.waitpid(child, 0)
+    return result
+
+
+def bulk(length: int, rounds: int = ROUNDS // 40) -> float:
+    """MiB a second, each round trip counted once."""
+    ours, theirs = socket.socketpair()
+    data, buffer = bytes(length), memoryview(bytearray(length))
+
+    def filled(sock: socket.socket) -> bool:
+        got = 0
+        while got < length and (read := sock.recv_into(buffer[got:])):
+            got += read
+        return got == length
+
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        while filled(theirs):
+            theirs.sendall(buffer)
+        os._exit(0)
+    theirs.close()
+    seconds = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        ours.sendall(data)
+        filled(ours)
+        seconds.append(time.perf_counter() - start)
+    ours.close()
+    os.waitpid(pid, 0)
+    return round(length / 2**20 / statistics.median(seconds), 1)
+
+
+def idle(processes: int = FORKS) -> float:
+    """MiB each."""
+    from measure import pss  # these two load the package, which the other floors do without
+
+    from actorsys.runtime import child  # noqa: F401
+
+    gc.freeze()
+    waiting, end = os.pipe()
+    pids = []
+    for _ in range(processes):
+        pid = os.fork()
+        if pid == 0:
+            os.close(end)
+            os.read(waiting, 1)
+            os._exit(0)
         pids.append(pid)
-
-    async def hub() -> tuple[int, int]:
-        answered: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
-        waiting = {"sender", "sink"}
-        payload = encode(TellAround("sink", messages))
-
-        def passed_on(batch: list[Frame], name: str, to: str) -> None:
-            for frame in batch:
-                if any(isinstance(note, Ready) for note in frame.notes):
-                    waiting.discard(name)
-                    if not waiting:
-                        letter = Letter(ASK, ASKED, "sender", "$host", type_id(TellAround), payload)
-                        pipes["sender"].send(Frame([], [letter]))
-                if frame.number:
-                    pipes[name].send(Frame([frame.number]))
-                if frame.letters and frame.letters[0].id == ASKED:
-                    answered.set_result(decode(frame.letters[0].payload, tuple[int, int]))
-                elif frame.letters:
-                    pipes[to].send(Frame([], frame.letters))
-
-        pipes = {
-            name: Pipe(end, lambda batch, name=name, to=to: passed_on(batch, name, to), lambda error: None)
-            for name, to, end in (("sender", "sink", ends[0]), ("sink", "sender", ends[1]))
-        }
-        result = await answered
-        for pipe in pipes.values():
-            pipe.send(Frame([], [], [Stop()]))
-        for pid in pids:
-            await asyncio.to_thread(os.waitpid, pid, 0)
-        for pipe in pipes.values():
-            pipe.close()
-        return result
-
-    counted, ns = _run(hub())
-    if counted != messages:
-        raise AssertionError(f"{counted} of {messages} messages arrived")
-    return round(messages / ns * 1e9)
+    weights = [pss(pid) for pid in pids]
+    os.close(end)
+    for pid in pids:
+        os.waitpid(pid, 0)
+    return round(statistics.mean(weights), 3)
 
 
 def fork(forks: int = FORKS) -> float:
@@ -243,6 +256,23 @@ async def _drive(sock: socket.socket, rounds: int) -> float:
     return _microseconds(seconds)
 
 
+async def _drive_all(socks: Sequence[socket.socket], rounds: int) -> float:
+    running, seconds = asyncio.get_running_loop(), []
+    clients = [await _attach(_Client(), sock) for sock in socks]
+    for _ in range(rounds):
+        start = time.perf_counter()
+        for client in clients:
+            client.reply = running.create_future()
+            client.transport.write(DATA)
+        for client in clients:
+            await client.reply
+        seconds.append(time.perf_counter() - start)
+    for client in clients:
+        client.transport.close()
+    await asyncio.sleep(0)  # as in _drive
+    return _microseconds(seconds)
+
+
 async def _echo(sock: socket.socket) -> None:
     closed = asyncio.get_running_loop().create_future()
     await _attach(_Copy(closed), sock)
@@ -281,7 +311,12 @@ FLOORS: dict[str, tuple[str, Callable[..., float]]] = {
     "relay": ("us", relay),
     "codec": ("per_s", codec),
     "frames": ("per_s", frames),
+    "fan8": ("us", partial(fan, 8)),
+    "fan64": ("us", partial(fan, 64)),
+    "bulk64k": ("mib_per_s", partial(bulk, 2**16)),
+    "bulk1m": ("mib_per_s", partial(bulk, 2**20)),
     "fork": ("ms", fork),
+    "idle": ("mib", idle),
 }
 
 

@@ -1,8 +1,8 @@
-"""All benchmarks, one after another, and one table: question, figure, floor, ratio, target, met or not.
+"""All benchmarks, one after another, and one table: question, floor, figure, ratio, target, met or not.
 
-    python benchmarks/run.py [NAME ...] [--quick] [--json]
+    python benchmarks/run.py [QUESTION ...] [--quick] [--json] [--plot DIR]
 
-A figure that misses its target is a row, not an error: the exit code is 1 only when a benchmark failed.
+`actorsys bench` is the same. A figure that misses its target is a row, not an error: the exit code is 1 only when a benchmark failed.
 """
 
 import argparse
@@ -12,36 +12,45 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-from measure import Document, Row
-from targets import TARGETS, number
+from measure import SKIPPED, Document, Row
+from plot import growth, latency
+from targets import number, targets_of
 
 HERE = Path(__file__).parent
-BENCHES = ("roundtrip", "throughput", "spawn", "restart", "custody", "state", "nats")
-TIMEOUT = 120.0  # seconds for one; a slow machine is no reason to give up
-UNITS = {
-    "loop": "us",
-    "relay": "us",
-    "codec": "/s",
-    "frames": "/s",
-    "fork": "/s",
-    "sync": "/s",
-    "nats-py": "us",
-    "nats-py pub": "/s",
-}
-COLUMNS = ("", "figure", "floor", "ratio", "target", "met")
+BENCHES = (
+    "roundtrip",
+    "between",
+    "throughput",
+    "concurrent",
+    "fanout",
+    "large",
+    "spawn",
+    "memory",
+    "restart",
+    "custody",
+    "state",
+    "durable",
+    "nats",
+    "growth",
+    "nodes",
+    "llm",
+)
+TIMEOUT = 600.0  # seconds for one; a slow machine is no reason to give up
+COLUMNS = ("", "samples", "floor", "figure", "ratio", "target", "met")
 
 
-def run(name: str, *, quick: bool) -> Document | None:
-    """The document of one benchmark; None when it failed, which it said on stderr."""
-    arguments = [sys.executable, str(HERE / f"bench_{name}.py"), *(["--quick"] if quick else [])]
+def run(name: str, *flags: str) -> Document | int:
+    """The document of one benchmark, or its exit code when there is none; why, it said on stderr."""
+    arguments = [sys.executable, str(HERE / f"bench_{name}.py"), *flags]
     try:
         done = subprocess.run(arguments, check=False, stdout=subprocess.PIPE, timeout=TIMEOUT)
     except subprocess.TimeoutExpired:
         print(f"bench_{name}.py did not end within {TIMEOUT:g} s", file=sys.stderr)
-        return None
+        return 1
     if done.returncode:
-        print(f"bench_{name}.py exited with {done.returncode}", file=sys.stderr)
-        return None
+        if done.returncode != SKIPPED:
+            print(f"bench_{name}.py exited with {done.returncode}", file=sys.stderr)
+        return done.returncode
     return msgspec.json.decode(done.stdout, type=Document)
 
 
@@ -57,23 +66,19 @@ def table(documents: Sequence[Document]) -> str:
 
 def _lines(row: Row) -> list[Sequence[str]]:
     """A row of the table, and one below it for each further target."""
-    floor = f"{row.floor} {number(row.floor_figure, UNITS[row.floor])}" if row.floor_figure is not None else ""
+    floor = f"{row.floor} {number(row.floor_figure, row.unit)}" if row.floor_figure is not None else ""
     ratio = f"{row.ratio:.2f}" if row.ratio is not None else ""
-    targets = [(target.shown(row.unit), "yes" if target.is_met(row) else "no") for target in TARGETS[row.id]] or [("", "")]
-    first = (f"  {row.what}", number(row.figure, row.unit), floor, ratio, *targets[0])
-    return [first, *(("", "", "", "", *more) for more in targets[1:])]
+    targets = [(target.shown(row.unit), "met" if target.is_met(row) else "not met") for target in targets_of(row)] or [("", "")]
+    first = (f"  {row.what}", f"{row.samples:,}", floor, number(row.figure, row.unit), ratio, *targets[0])
+    return [first, *(("", "", "", "", "", *more) for more in targets[1:])]
 
 
 def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
-    what, figure, floor, ratio, target, met = line
-    cells = (
-        what.ljust(widths[0]),
-        figure.rjust(widths[1]),
-        floor.rjust(widths[2]),
-        ratio.rjust(widths[3]),
-        target.ljust(widths[4]),
-        met.ljust(widths[5]),
-    )
+    """The numbers to the right, the words to the left."""
+    cells = [
+        cell.rjust(width) if 1 <= column <= 4 else cell.ljust(width)
+        for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+    ]
     return "  ".join(cells).rstrip()
 
 
@@ -89,15 +94,26 @@ def verdicts(documents: Sequence[Document]) -> list[dict[str, object]]:
         {"row": row.id, "target": target.shown(row.unit), "of": target.of or "design", "met": target.is_met(row)}
         for document in documents
         for row in document.rows
-        for target in TARGETS[row.id]
+        for target in targets_of(row)
     ]
+
+
+def draw(folder: Path, documents: Sequence[Document]) -> None:
+    """The pictures that these documents have something for."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, picture in (("latency.svg", latency(documents)), ("growth.svg", growth(documents))):
+        if picture:
+            (folder / name).write_text(picture)
+            print(f"drawn: {folder / name}", file=sys.stderr)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="The numbers of this machine beside their floors and targets, in one table.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of {', '.join(BENCHES)}; default: all")
-    parser.add_argument("--quick", action="store_true", help="under 5 s each, for a first look")
-    parser.add_argument("--json", action="store_true", help="the documents and verdicts instead of the table")
+    parser.add_argument("names", nargs="*", metavar="QUESTION", help=f"some of {', '.join(BENCHES)}; default: all")
+    parser.add_argument("--quick", action="store_true", help="some seconds each, for a first look")
+    parser.add_argument("--smoke", action="store_true", help="as little as possible: do they run?")
+    parser.add_argument("--json", action="store_true", help="one document with all figures and verdicts instead of the table")
+    parser.add_argument("--plot", type=Path, metavar="DIR", help="write latency.svg and growth.svg there")
     options = parser.parse_args()
     if unknown := set(options.names) - set(BENCHES):
         parser.error(f"no benchmark is named {', '.join(sorted(unknown))}; there are {', '.join(BENCHES)}")
@@ -106,10 +122,13 @@ def main() -> int:
     for name in BENCHES:
         if name in options.names or not options.names:
             print(f"bench_{name}.py ...", file=sys.stderr, flush=True)
-            document = run(name, quick=options.quick)
-            failed = failed or document is None
-            if document is not None:
+            document = run(name, *["--quick"] * options.quick, *["--smoke"] * options.smoke)
+            if isinstance(document, Document):
                 documents.append(document)
+            else:
+                failed = failed or document != SKIPPED
+    if options.plot:
+        draw(options.plot, documents)
     if options.json:
         result = {"documents": documents, "verdicts": verdicts(documents)}
         print(msgspec.json.format(msgspec.json.encode(result)).decode())

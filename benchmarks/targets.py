@@ -39,48 +39,50 @@ TARGETS: dict[str, tuple[Target, ...]] = {
         Target(AT_MOST, 96, of="mp.Pipe"),
         Target(AT_MOST, 56, of="Erlang"),
     ),
-    "ask_direct_p99": (),
-    "ask_direct_p99_9": (),
     "ask_between_p50": (Target(AT_MOST, 2.0, "relay"),),
     "ask_between_p99": (Target(AT_MOST, 1000),),
-    "ask_between_p99_9": (),
     "tell_between": (
         Target(AT_LEAST, 0.4, "codec"),
         Target(AT_LEAST, 100_000, of="first"),
         Target(AT_LEAST, 150_000, of="peers x 30"),
         Target(AT_LEAST, 186_000, of="Erlang"),
     ),
-    "custody_tells": (Target(AT_LEAST, 0.6, "frames"),),
-    "ask_beside_large_p50": (),
-    "ask_beside_large_p99": (Target(AT_MOST, 5000),),
-    "ask_alone_p99": (),
     "tell_direct": (Target(AT_LEAST, 100_000, of="first"), Target(AT_LEAST, 52_000, of="mp.Pipe")),
     "ask_outstanding": (Target(AT_LEAST, 0.1, "codec"), Target(AT_LEAST, 41_000, of="Erlang")),
+    "large_1m": (Target(AT_LEAST, 400),),
     "spawn_seconds": (Target(AT_MOST, 1.5, of="first"),),
     "spawn_rate": (Target(AT_LEAST, 125), Target(AT_LEAST, 174, of="peers x 3")),
     "pss": (Target(AT_MOST, 3.0), Target(AT_MOST, 3.5, of="first")),
-    "restart_p50": (Target(AT_MOST, 15),),
-    "restart_p99": (Target(AT_MOST, 60),),
-    "away_few_p50": (Target(AT_MOST, 15),),
-    "away_few_p99": (Target(AT_MOST, 60),),
-    "away_many_p50": (Target(AT_MOST, 15),),
-    "away_many_p99": (Target(AT_MOST, 60),),
+    "pss_nats": (Target(AT_MOST, 4.5),),
+    **{
+        f"{id}_{agents}_{share}": (Target(AT_MOST, most),)
+        for id in ("away", "away_nats")
+        for agents in (10, 100, 1000)
+        for share, most in (("p50", 15), ("p99", 60))
+    },
+    "custody_tells": (Target(AT_LEAST, 0.6, "frames"),),
+    "ask_beside_large_p99": (Target(AT_MOST, 5000),),
     "state_sqlite": (Target(AT_LEAST, 3000),),
-    "state_file": (),
     "state_grouped": (Target(AT_LEAST, 20_000),),
-    "state_asks": (),
     "nats_request_p50": (Target(AT_MOST, 1.5, "nats-py"), Target(AT_MOST, 10_000)),
-    "nats_request_p99": (),
-    "nats_request_p99_9": (),
     "nats_ask_p50": (Target(AT_MOST, 10_000),),
-    "nats_ask_p99": (),
-    "nats_ask_p99_9": (),
     "nats_bus_p50": (Target(AT_MOST, 1.5, "nats-py"),),
-    "nats_bus_p99": (),
-    "nats_bus_p99_9": (),
     "nats_publish": (Target(AT_LEAST, 0.8, "nats-py pub"), Target(AT_LEAST, 1000)),
     "nats_publish_envelope": (Target(AT_LEAST, 0.8, "nats-py pub"), Target(AT_LEAST, 1000)),
+    "up_1000": (Target(AT_MOST, 8),),
+    "up_nats_1000": (Target(AT_MOST, 15),),
+    **{f"pss_nats_{agents}": (Target(AT_MOST, 4.5),) for agents in (100, 1000)},
+    "idle_1000": (Target(AT_MOST, 2.0),),
+    "ask_beside_100_p50": (Target(AT_MOST, 1.3, "beside 10"),),
+    "ask_beside_1000_p50": (Target(AT_MOST, 1.3, "beside 10"),),
+    "stop_1000": (Target(AT_MOST, 5),),
+    "llm_pss": (Target(AT_MOST, 12),),
+    "llm_restart_p50": (Target(AT_MOST, 50),),
 }
+
+
+def targets_of(row: Row) -> tuple[Target, ...]:
+    return TARGETS.get(row.id, ())
 
 
 def number(value: float, unit: str) -> str:

@@ -7,25 +7,21 @@ answers again, how many connections a second does the server see, and does no ag
 
 import argparse
 import asyncio
-import contextlib
 import json
 import logging
 import sys
 import tempfile
 import time
 import urllib.request
-import uuid
-from collections.abc import Iterable
 from pathlib import Path
 
-import nats
 import psutil
 
 from actorsys import Supervisor, run
 from actorsys.messages import class_path
 from actorsys.testing.children import Obedient
+from actorsys.testing.fleet import Usage, wait_answers
 from actorsys.testing.nats import Server, run_server
-from actorsys.testing.waiting import eventually
 
 BACK_MAX = 10.0  # seconds from the start of the server until all agents answer, for 300 agents
 RATE_MAX = (
@@ -55,60 +51,6 @@ class Rate:
         return max(spans, default=0)
 
 
-async def wait_answers(sup: Supervisor, server: Server, names: Iterable[str], timeout: float) -> set[str]:
-    """Ask each agent over NATS until it answers; those that did not within `timeout` seconds."""
-    missing = set(names)
-    # To ask a thousand agents that are not there yet would take the processor from those that start.
-    members = sup.driver.members.values()
-    with contextlib.suppress(AssertionError):  # the asking shows who is missing
-        await eventually(lambda: all(member.nats == "connected" for member in members), timeout)
-    room = asyncio.Semaphore(32)
-    client = await nats.connect(server.url, token=server.info.token, max_reconnect_attempts=-1, reconnect_time_wait=0.05)
-
-    async def ask(name: str) -> None:
-        asked = {
-            "message_type": "request", "from_agent": "soak", "to_agent": name, "content": {"type": "Pid"}, "metadata": {},
-            "timestamp": "2026-01-02T03:04:05Z", "message_id": str(uuid.uuid4()), "in_reply_to": None, "priority": 3,
-        }  # fmt: skip
-        while name in missing:
-            try:
-                async with room:
-                    answer = await client.request(f"agents.request.{name}", json.dumps(asked).encode(), timeout=5)
-                if json.loads(answer.data)["message_type"] == "response":
-                    missing.discard(name)
-            except nats.errors.Error:
-                await asyncio.sleep(0.05)
-
-    try:
-        async with asyncio.timeout(timeout):
-            await asyncio.gather(*map(ask, sorted(missing)))
-    except TimeoutError:
-        pass
-    finally:
-        await client.close()
-    return missing
-
-
-class Usage:
-    """What processes have used of the processor since this was made, and how often they were woken."""
-
-    def __init__(self, pids: Iterable[int]) -> None:
-        self._began = time.monotonic()
-        self._before = {pid: self._read(pid) for pid in pids}
-
-    @staticmethod
-    def _read(pid: int) -> tuple[int, int]:
-        ran = int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
-        return ran, psutil.Process(pid).num_ctx_switches().voluntary
-
-    def text(self, agents: int) -> str:
-        took = time.monotonic() - self._began
-        now = {pid: self._read(pid) for pid in self._before}
-        share = sum(now[pid][0] - before[0] for pid, before in self._before.items()) / 1e9 / took
-        wakes = sum(now[pid][1] - before[1] for pid, before in self._before.items()) / took
-        return f"{share:.2%} of a core ({share * 1000 / agents:.2%} for 1,000 agents), {wakes:.0f} wake-ups a second"
-
-
 async def soak(agents: int, idle: float, down: float) -> list[str]:
     """What is wrong; empty is good."""
     wrong: list[str] = []
@@ -130,7 +72,8 @@ async def soak(agents: int, idle: float, down: float) -> list[str]:
                 used = Usage(row["pid"] for row in sup.children())
                 ours = Usage([psutil.Process().pid])
                 await asyncio.sleep(idle)
-                print(f"idle for {idle:g} s: the agents use {used.text(agents)}; the supervisor {ours.text(agents)}", flush=True)
+                supervisor = ours.text(agents)  # first: to look at all the others is work of our own
+                print(f"idle for {idle:g} s: the agents use {used.text(agents)}; the supervisor {supervisor}", flush=True)
 
                 server.kill()
                 await asyncio.sleep(down)

@@ -35,6 +35,7 @@ COMMANDS = {
     "nats": ("nats", "Say where the supervisor's NATS server is, and what opens it."),
     "reload": ("control", "Read agents.toml again and apply the difference."),
     "check": ("check", "Say whether FILE is a valid configuration."),
+    "bench": ("bench", "Measure this machine: figures beside their floors and targets."),
 }
 
 

@@ -37,7 +37,9 @@ async def wait_answers(sup: Supervisor, server: Server, names: Iterable[str], ti
         while name in missing:
             try:
                 async with room:
-                    answer = await client.request(f"agents.request.{name.replace('-', '_')}", msgspec.json.encode(asked), timeout=5)
+                    answer = await client.request(
+                        f"agents.request.{name.replace('-', '_')}", msgspec.json.encode(asked), timeout=5
+                    )
                 if msgspec.json.decode(answer.data)["message_type"] == "response":
                     missing.discard(name)
             except nats.errors.Error:

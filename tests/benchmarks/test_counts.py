@@ -1,0 +1,60 @@
+"""The guard against regressions lets through what is as it was, and names what has grown. Its counts are the same on each run."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import actorsys
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+REFERENCE = {"ask: calls of the agent": 60.0, "ask: writes of the agent": 1.0, "tell: reads of the agent": 0.02}
+
+
+@pytest.fixture
+def counts(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    before = set(sys.modules)
+    yield importlib.import_module("counts")
+    for name in set(sys.modules) - before:
+        if str(BENCHMARKS) in (getattr(sys.modules[name], "__file__", None) or ""):
+            del sys.modules[name]
+
+
+def python(counts: Any) -> str:
+    return str(counts._python())
+
+
+@pytest.mark.parametrize(
+    ("found", "wrong"),
+    [
+        (REFERENCE, []),
+        ({**REFERENCE, "ask: calls of the agent": 66.0}, []),
+        ({**REFERENCE, "ask: calls of the agent": 70.0}, ["ask: calls of the agent"]),
+        ({**REFERENCE, "ask: writes of the agent": 2.0}, ["ask: writes of the agent"]),
+        ({**REFERENCE, "tell: reads of the agent": 0.05}, []),  # chance: which tells share a frame
+        ({**REFERENCE, "tell: reads of the agent": 1.0}, ["tell: reads of the agent"]),
+        ({**REFERENCE, "ask: calls of the agent": 30.0}, []),
+        ({}, []),  # without strace there is less to compare
+    ],
+)
+def test_only_what_has_grown_is_named(counts: Any, found: dict[str, float], wrong: list[str]) -> None:
+    assert counts.compare(found, REFERENCE, python(counts)) == wrong
+
+
+def test_function_calls_are_compared_with_those_of_the_same_python_only(counts: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    found = {name: 10 * count for name, count in REFERENCE.items()}
+    assert counts.compare(found, REFERENCE, "3.10") == ["ask: writes of the agent", "tell: reads of the agent"]
+    assert "not compared: the reference is of Python 3.10" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_what_is_counted_is_what_the_reference_names(counts: Any) -> None:
+    reference = json.loads(counts.REFERENCE.read_text())["per_message"]
+    found = actorsys.run(counts.counted())
+    assert found.keys() == {name for name in reference if "system calls" not in name}
+    assert all(count > 0 for count in found.values())
+    assert found["ask: writes of the agent"] == pytest.approx(1, abs=0.1)
