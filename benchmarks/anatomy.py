@@ -2,9 +2,10 @@
 
     python benchmarks/anatomy.py [--asks N] [--tells N]
 
-Stamps are put around the steps of each process, on one clock, and the steps of an ask are what lies between two stamps that follow each
-other: they add up. Taken are the means of the asks between the quartiles, so that a slow phase of the machine is no step. Tells travel many to a
-frame and in all processes at once: of them it is told how much processor time each process spends, and in what.
+Stamps are put around the steps of each process, on one clock, and the steps of an ask are what lies between two
+stamps that follow each other: they add up. Taken are the means of the asks between the quartiles, so that a slow
+phase of the machine is no step. Tells travel many to a frame and in all processes at once: of them it is told how
+much processor time each process spends, and in what.
 """
 
 import argparse
@@ -147,7 +148,7 @@ class SeenEcho(_Watched, Echo):
 class SeenCaller(_Watched, Caller):
     @on
     async def ask_around(self, msg: AskAround) -> list[int]:
-        """Seconds since boot of each begin and end, in nanoseconds, one after another."""
+        """When each began and ended, one after another."""
         to, ends = self.agent(msg.to), []
         for number in range(msg.count):
             ends.append(perf_counter_ns())
@@ -171,7 +172,8 @@ def table(title: str, ends: list[int], seen: dict[str, Stamps], plain: float, be
     for start, end in zip(ends[::2], ends[1::2], strict=True):
         while stamps[place][0] < start:
             place += 1
-        found, last, who = [], start, "asker"
+        found: list[tuple[str, str, int]] = []
+        last, who = start, "asker"
         while place < len(stamps) and stamps[place][0] < end:
             at, name, who = stamps[place]
             found.append((who, STEPS[name] if found else FIRST, at - last))
@@ -182,7 +184,7 @@ def table(title: str, ends: list[int], seen: dict[str, Stamps], plain: float, be
     asks = asks[len(asks) // 4 : 3 * len(asks) // 4]
     shape = statistics.mode(tuple((who, step) for who, step, _ in found) for _, found in asks)
     asks = [(total, found) for total, found in asks if tuple((who, step) for who, step, _ in found) == shape]
-    print(f"\n{title}: {plain:.1f} us (p50); the floor `{beneath[0]}` in the same run: {beneath[1]:.1f} us\n")
+    print(f"\n{title}: {plain:.1f} us (p50) without stamps; the floor `{beneath[0]}` in the same run: {beneath[1]:.1f} us\n")
     print("| In | Step | us |\n|---|---|---|")
     kinds: dict[str, float] = defaultdict(float)
     for index, (who, step) in enumerate(shape):
@@ -190,7 +192,7 @@ def table(title: str, ends: list[int], seen: dict[str, Stamps], plain: float, be
         kinds["kernel and wake-ups" if step in (HOP, STEPS["read"]) else who] += us
         print(f"| {who} | {step} | {us:.1f} |")
     total = statistics.mean(total for total, _ in asks) / 1e3
-    print(f"| | sum ({len(asks):,} asks; with stamps, which cost {total - plain:.1f}) | {total:.1f} |")
+    print(f"| | sum, of {len(asks):,} asks with stamps | {total:.1f} |")
     print("\n" + ", ".join(f"{who} {us:.1f} us ({us / total:.0%})" for who, us in kinds.items()))
 
 
@@ -245,8 +247,10 @@ async def tells(count: int) -> None:
         counted, ns = await sender.ask(TellAround("sink", count), timeout=120.0)
         after = {who: processor(pid) for who, pid in pids.items()}
         watch.end()
-        assert counted == count
-        spent = {"sender": (await sender.ask(End()))[1], "supervisor": dict(watch.spent), "receiver": (await sink.ask(End()))[1]}
+        if counted != count:
+            raise AssertionError(f"{counted} of {count} messages arrived")
+        theirs = {who: (await agent.ask(End()))[1] for who, agent in (("sender", sender), ("receiver", sink))}
+    spent = {"sender": theirs["sender"], "supervisor": dict(watch.spent), "receiver": theirs["receiver"]}
     rest = {
         "sender": "handler, `tell`, payload",
         "supervisor": "events, actions, loop",

@@ -1,4 +1,4 @@
-"""What do several supervisors on one machine bring? The same agents under one and under two of them, joined by a NATS server."""
+"""What do two supervisors on one machine bring? The same agents under one and under two of them, joined by a NATS server."""
 
 import asyncio
 import tempfile

@@ -2,7 +2,7 @@
 
     python benchmarks/nodes_side.py NAME PAIRS URL
 
-`tell COUNT`: each sender tells its own sink so many jobs, all at once; answered with the nanoseconds of processor time that node used.
+`tell COUNT`: each sender tells its own sink so many jobs, all at once; answered with the nanoseconds of processor time it took.
 `ask TO COUNT`: the caller asks TO, on whichever node that is; answered with the median in microseconds.
 """
 

@@ -32,6 +32,7 @@ class Lanes:
 
     def __init__(self) -> None:
         self._lanes: tuple[deque[Letter], ...] = tuple(deque() for _ in PRIORITIES)
+        self._usual = self._lanes[DEFAULT_PRIORITY - 1]
         self._size = 0
         self._turn = 0
         self._lower = 0
@@ -52,7 +53,7 @@ class Lanes:
         if not self._size:
             raise IndexError("no letter")
         self._size -= 1
-        lane = self._lanes[DEFAULT_PRIORITY - 1]
+        lane = self._usual
         if len(lane) > self._size:  # all mail is in the usual lane
             return lane.popleft()
         filled = [lane for lane in self._lanes if lane]
@@ -178,7 +179,8 @@ class Mailbox:
         queue, out, window = self.queue, self.out, self.spec.window
         while queue and len(out) < window and (self.out_bytes < WINDOW_BYTES or not out):
             letter = queue.take()
-            self._send(letter)
+            out[letter.id] = letter  # as `_send`, without a call for each letter
+            self.out_bytes += len(letter.payload)
             letters.append(letter)
         return letters
 

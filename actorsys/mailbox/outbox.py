@@ -212,7 +212,7 @@ class Outbox(ABC):
         if self._full and to in self._full:
             await self.wait_room(to, min(timeout, ROOM_TIMEOUT))
         number, answer = self.expect(kind.decode_reply)
-        timer = asyncio.get_running_loop().call_later(timeout, self._timed_out, number, to, timeout)
+        timer = answer.get_loop().call_later(timeout, self._timed_out, number, to, timeout)
         try:
             letter.id = number
             self.post(letter)

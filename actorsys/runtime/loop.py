@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -122,8 +122,8 @@ class Runtime(Outbox):
     def note(self, note: UpNote) -> None:
         self.sending.note(note)
 
-    async def custody(self) -> None:
-        await self.sending.custody(current.get())
+    def custody(self) -> Coroutine[Any, Any, None]:
+        return self.sending.custody(current.get())
 
     async def command(self, do: str, arguments: dict[str, Any]) -> Any:
         encode(arguments)  # raises BadMessage here; in the frame it would cost everything else that leaves with it

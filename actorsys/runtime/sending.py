@@ -127,7 +127,8 @@ class Sending:
         self._bytes += len(letter.payload)
         if self._bytes > self._flush_bytes:
             self.flush()
-        self.schedule()
+        if not self._is_due:
+            self.schedule()
 
     def finish(self, delivery: Delivery, changes: Changes, reply: Letter | None = None, failure: UpNote | None = None) -> None:
         """The handler is done: its sends, its state changes and the acknowledgement leave together."""
