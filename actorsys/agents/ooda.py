@@ -20,6 +20,7 @@ INSTRUCTIONS = (
     "something done, use it instead of guessing."
 )
 MAX_CHARS = 4_000  # of one message that is remembered
+TOOL_SECONDS = 60.0  # for which one call of a tool is waited
 TWINS = {"LLM_PROVIDER": "provider", "LLM_MODEL": "model", "LLM_MAX_TOKENS": "max_tokens", "LLM_TIMEOUT_SECONDS": "timeout"}
 
 Tool = Callable[..., Any]
@@ -30,6 +31,7 @@ class Loop:
     """One message after the other, each until the model wants no more tools. `tools`: functions, or "module:function".
 
     `history` messages, answers included, are remembered. `agents` are the names that the model may `ask`.
+    One call of a tool has `tool_timeout` seconds, 0 for no limit.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Loop:
         history: int,
         agents: Sequence[str],
         ask: Ask,
+        tool_timeout: float,
     ) -> None:
         if max_steps < 1:
             raise ConfigError(f"max_steps is {max_steps}; at least one is needed to answer.", where="max_steps")
@@ -50,6 +53,7 @@ class Loop:
         if agents:
             self._tools.append(_asking(tuple(agents), ask))
         self._max_steps = max_steps
+        self._tool_timeout = tool_timeout or None
         self._history = history // 2 * 2  # a question goes with its answer
 
     async def turn(
@@ -60,7 +64,12 @@ class Loop:
         turns = [*(msgspec.convert(each, Turn) for each in before), Turn("user", seen)]
         # Decide and act, again and again, is the tool loop of `complete`: parallel calls, an end after max_steps, none in circles.
         completion = await llm.complete(
-            turns, system=self._instructions, tools=self._tools, model=self._model, max_steps=self._max_steps
+            turns,
+            system=self._instructions,
+            tools=self._tools,
+            model=self._model,
+            max_steps=self._max_steps,
+            tool_timeout=self._tool_timeout,
         )
         said = [{"role": "user", "content": seen[:MAX_CHARS]}, {"role": "assistant", "content": completion.text[:MAX_CHARS]}]
         remembered = [*map(dict, before), *said]
@@ -81,8 +90,9 @@ class Ooda(Agent):
         max_steps: int = 8,
         history: int = 20,
         agents: Sequence[str] = (),
+        tool_timeout: float = TOOL_SECONDS,
     ) -> None:
-        self._loop = Loop(instructions, model, tools, max_steps, history, agents, self._ask)
+        self._loop = Loop(instructions, model, tools, max_steps, history, agents, self._ask, tool_timeout)
 
     async def receive(self, message: Message) -> str:
         sender = "" if message.sender.startswith("$") else message.sender  # "$host": the command line, or the program around
@@ -110,11 +120,12 @@ class OodaComms(AgentComms):
         history: int = 20,
         agents: Sequence[str] = (),
         llm: LLM | None = None,
+        tool_timeout: float = TOOL_SECONDS,
     ) -> None:
         self.name = name
         super().__init__()
         self.history: list[dict[str, str]] = []
-        self._loop = Loop(instructions, model, tools, max_steps, history, agents, self._ask)
+        self._loop = Loop(instructions, model, tools, max_steps, history, agents, self._ask, tool_timeout)
         self._llm = llm or LLM({"default": profile_of(os.environ)}, "default")
         self._turn = asyncio.Lock()  # a request and a direct message may come at once
 

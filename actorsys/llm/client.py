@@ -9,9 +9,9 @@ import msgspec
 from msgspec import Struct, structs
 
 from ..clock import now_ns
-from ..errors import BadCompletion
-from ..units import SECOND_NS
-from .base import Call, Completion, ToolSpec, Turn, Usage
+from ..errors import BadCompletion, BadModelCall
+from ..units import SECOND_NS, format_seconds
+from .base import Call, Completion, ToolCall, ToolSpec, Turn, Usage
 from .fallback import Chain, Gate, Open, Way
 from .schema import strict_schema
 from .settings import Profile
@@ -94,14 +94,17 @@ class LLM:
         temperature: float | None = None,
         timeout: float | None = None,
         max_steps: int = 8,
+        tool_timeout: float | None = None,
     ) -> Completion:
         """The model's answer. With `schema`, a Struct, it is `parsed` to one; `tools` are functions that the model may call.
 
-        One try takes at most the profile's `timeout`, all of it what is left of the message's deadline and `timeout` seconds. A model
-        that goes on calling tools is stopped after `max_steps` answers. `usage` is that of all calls together.
+        One try takes at most the profile's `timeout`, all of it what is left of the message's deadline and `timeout` seconds, and one tool
+        no more than `tool_timeout` of them; the model is told of one that took too long, and a thread of it runs on. A model that goes on calling tools is stopped after `max_steps` answers. `usage` is that of all calls together.
 
         Raises ModelUnavailable, ModelAuthError, BadModelCall, BadCompletion, and BudgetExceeded.
         """
+        if max_steps < 1:
+            raise BadModelCall(f"max_steps must be 1 or more, not {max_steps}.")
         box = Toolbox(tools)
         request = Request(
             turns=_turns(prompt, system),
@@ -119,9 +122,9 @@ class LLM:
             usage += completion.usage
             if completion.tool_calls and tools:
                 steps += 1
-                if steps == max_steps:
+                if steps >= max_steps:
                     raise _bad(completion, f"still wants to call tools after {max_steps} steps")
-                turns = await self._run(box, completion)
+                turns = await self._run(box, completion, _least(tool_timeout, _left(until)))
             elif schema is None:
                 return structs.replace(_kept(completion), usage=usage)
             else:
@@ -158,13 +161,12 @@ class LLM:
         name = f"llm/{self._digest(request)}"
         return msgspec.convert(await self._journal.step(name, self._chain.complete, request.call, until), Completion)
 
-    async def _run(self, box: Toolbox, completion: Completion) -> tuple[Turn, ...]:
-        """All calls of one answer side by side; the turns that come of them."""
-        for call in completion.tool_calls:
-            box.check(call)
+    async def _run(self, box: Toolbox, completion: Completion, seconds: float | None) -> tuple[Turn, ...]:
+        """All calls of one answer side by side, each for so long; the turns that come of them."""
+        box.check(completion.tool_calls)
         texts = await asyncio.gather(
             *(
-                self._journal.step(f"tool/{_digest((call.id, call.name, call.arguments))}", box.run, call)
+                self._journal.step(f"tool/{_digest((call.id, call.name, call.arguments))}", _within, seconds, box, call)
                 for call in completion.tool_calls
             )
         )
@@ -177,8 +179,8 @@ class LLM:
         return _digest((first.name, structs.replace(request.call(first), timeout=0.0)))
 
     def _until(self, timeout: float | None) -> int | None:
-        limits = [seconds for seconds in (timeout, self._deadline()) if seconds is not None]
-        return now_ns() + int(min(limits) * SECOND_NS) if limits else None
+        seconds = _least(timeout, self._deadline())
+        return None if seconds is None else now_ns() + int(seconds * SECOND_NS)
 
 
 class Stream:
@@ -231,13 +233,29 @@ class Stream:
 _REPAIR = "That is not of the form asked for: {error}. Answer again, with nothing but the JSON value."
 
 
+async def _within(seconds: float | None, box: Toolbox, call: ToolCall) -> str:
+    try:
+        async with asyncio.timeout(seconds):
+            return await box.run(call)
+    except TimeoutError:
+        return f"error: no answer within {format_seconds(seconds or 0.0)}"
+
+
+def _left(until: int | None) -> float | None:
+    return None if until is None else max(0.0, (until - now_ns()) / SECOND_NS)
+
+
+def _least(*limits: float | None) -> float | None:
+    return min((seconds for seconds in limits if seconds is not None), default=None)
+
+
 def _turns(prompt: Prompt, system: str) -> tuple[Turn, ...]:
     turns = (Turn("user", prompt),) if isinstance(prompt, str) else tuple(prompt)
     return (Turn("system", system), *turns) if system else turns
 
 
 def _kept(completion: Completion) -> Completion:
-    if completion.stop == "filter":
+    if completion.stop in ("filter", "length"):
         raise _bad(completion, "was held back by the provider's filter")
     return completion
 

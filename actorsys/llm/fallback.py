@@ -76,6 +76,12 @@ class Way:
     def provider(self) -> Provider:
         return provider_for(self.profile, environ)
 
+    def ready(self, call: Call) -> None:
+        """Do what takes a provider long the first time. Raises ModelError."""
+        ready = getattr(self.provider, "ready", None)
+        if ready is not None:
+            ready(call)
+
     async def close(self) -> None:
         if "provider" in self.__dict__:
             await self.provider.close()
@@ -157,7 +163,7 @@ class Chain:
         return self._breakers.setdefault((way.profile.provider, way.profile.base_url, call.model), Breaker())
 
     async def lease(self, way: Way, call: Call, until: int | None) -> Lease:
-        way.provider  # noqa: B018 - made before: a lease is for now
+        way.ready(call)  # before: a lease is for now
         try:
             async with asyncio.timeout(None if until is None else _left(until)):
                 return await self._gate.lease(way.name, tokens(call))
@@ -203,7 +209,9 @@ class _Attempt:
         breaker = self._breaker
         if self.completion is not None:
             breaker.succeeded()
-            self._chain.settle(self._lease, self.completion.usage, ok=True)
+            # Who counts no tokens at all has not counted: what has a lease stays charged as it was announced.
+            is_counted = self.completion.usage != Usage() or not self._lease.number
+            self._chain.settle(self._lease, self.completion.usage if is_counted else None, ok=True)
             return
         if isinstance(error, TimeoutError) or (isinstance(error, ModelUnavailable) and error.status != RATE_LIMITED):
             breaker.failed(now_ns())

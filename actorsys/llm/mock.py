@@ -6,6 +6,7 @@ is not used up says what happens, an error included. Tools are called by the scr
 
 import asyncio
 import json
+import math
 import re
 import time
 import tomllib
@@ -17,8 +18,9 @@ import msgspec
 from msgspec import Struct
 
 from ..errors import BadCompletion, BadModelCall, ConfigError, ModelAuthError, ModelError, ModelUnavailable
-from .base import Call, Completion, Stop, ToolCall, Usage
+from .base import Call, Completion, Stop, Usage
 from .extract import answer, value_of
+from .wire import tool_call
 
 GARBAGE = '{"answer": [1, 2,'  # cut off, as of a server that lost the connection to its model
 AUTH = (401, 402, 403)
@@ -70,6 +72,9 @@ def read_script(path: str | Path) -> tuple[Rule, ...]:
 def _checked(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
     for rule in rules:
         re.compile(rule.match)
+        for seconds in (rule.delay, rule.retry_after or 0.0):
+            if not 0 <= seconds < math.inf:
+                raise ValueError(f"{seconds} is no number of seconds")
     return rules
 
 
@@ -92,7 +97,7 @@ class MockProvider:
         if isinstance(rule.error, int):
             raise _failure(rule.error, call, rule.retry_after)
         calls = tuple(
-            ToolCall(f"call-{len(call.turns)}-{number}", each.name, each.arguments)
+            tool_call(f"call-{len(call.turns)}-{number}", each.name, each.arguments)
             for number, each in enumerate(rule.tool_calls, 1)
         )
         text, stop = _cut(_text(call, rule), call.max_tokens)

@@ -1,5 +1,6 @@
 """Which of our errors a provider's failure is, by its HTTP status or its own word for it, in a text that shows no key. Pure."""
 
+import math
 import re
 from typing import Any
 
@@ -18,6 +19,7 @@ _PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|milli|h|m|s)", re.IGNORECASE)
 _SECONDS = {"ms": 0.001, "milli": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _KEY = re.compile(r"\b(?:sk|pk|rk)-[\w*-]{4,}|(?<=//)[^/@\s]+@|(?i:bearer)\s+[\w.~+/=-]{8,}")
 _TEXT_MAX = 500  # characters of what a provider says that are passed on
+_KIND_MAX = 80
 
 
 def redact(text: str, *secrets: str) -> str:
@@ -32,6 +34,28 @@ def redact(text: str, *secrets: str) -> str:
     return _KEY.sub("***", text)
 
 
+def one_line(text: str, *secrets: str) -> str:
+    """What a provider says, as it may stand in a log: redacted, without line breaks and what moves a cursor.
+
+    >>> one_line("no\\r\\nERROR \\x1b[31mfor abc123", "abc123")
+    'no ERROR [31mfor ***'
+    """
+    return redact("".join(char for char in " ".join(text.split()) if char.isprintable()), *secrets)
+
+
+def seconds_or_none(value: Any) -> float | None:
+    """A wait that a provider asks for, if it is one.
+
+    >>> [seconds_or_none(value) for value in ("1.5", 2, "soon", float("nan"), 10**400, -1, None)]
+    [1.5, 2.0, None, None, None, None, None]
+    """
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None
+
+
 def model_error(
     provider: str,
     model: str,
@@ -43,8 +67,8 @@ def model_error(
     secrets: tuple[str, ...] = (),
 ) -> ModelError:
     """Of an error answer. `kind` is the provider's word for it; without a status, or with 200, that decides."""
-    said = redact(message.strip(), *secrets)
-    said = said[:_TEXT_MAX].rstrip(".") or "no reason given"
+    said = one_line(message, *secrets)[:_TEXT_MAX].rstrip(".") or "no reason given"
+    kind = one_line(kind, *secrets)[:_KIND_MAX]
     status = None if status == 200 else status
     where = f"{provider} ({f'status {status}' if status else kind or 'in its answer'})"
     what: dict[str, Any] = {"provider": provider, "model": model, "status": status}
@@ -52,7 +76,7 @@ def model_error(
         return ModelAuthError(f"{where} does not let us use model {model!r}: {said}. Check the key and its account.", **what)
     passes = status in _PASSING or status >= 500 if status is not None else not _CALL_WORDS.search(kind)
     if passes:
-        after = retry_after if retry_after is not None else retry_after_in(message)
+        after = retry_after if retry_after is not None else seconds_or_none(retry_after_in(message))
         again = f" Try again in {after:g} s." if after is not None else ""
         return ModelUnavailable(f"{where} cannot answer for model {model!r} now: {said}.{again}", **what, retry_after=after)
     return BadModelCall(f"{where} refuses this call of model {model!r}: {said}. The same call never works.", **what)

@@ -6,6 +6,7 @@ lengths, patterns) goes into the description; decoding the answer checks it.
 """
 
 import inspect
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from typing import Any, get_type_hints
 import msgspec
 from msgspec import Struct
 
+from ..errors import DefinitionError
 from .base import ToolSpec
 
 _KEPT = ("type", "enum", "const", "$ref", "format")
@@ -31,12 +33,15 @@ _DROPPED = (
 )
 _FORMATS = ("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid")
 _TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
+_STARTS_MAX = 20  # each may cost a read to the end of the text
 _ARGUMENT = re.compile(r"^\s*(?::param\s+)?(\w+)(?:\s*\([^)]*\))?\s*:\s+(.+)$")
 _ARGUMENTS = re.compile(r"^\s*(?:Args|Arguments|Parameters):\s*$|^\s*:param\s", re.MULTILINE)
 
 
 def strict_schema(type: type[Struct]) -> dict[str, Any]:
     """The schema of a Struct in the strict form. Raises TypeError for what has none: a dict, `Any`, a tuple of given length.
+
+    DefinitionError, a TypeError, for a type that is no Struct.
 
     >>> class Answer(Struct):
     ...     text: str
@@ -113,8 +118,10 @@ def _inlined(type: type[Struct]) -> dict[str, Any]:
     """The schema of a Struct with its own definition at the root; it stays among `$defs` only where something refers to it."""
     whole = msgspec.json.schema(type)
     defs = dict(whole.get("$defs", {}))
-    name = whole["$ref"].rpartition("/")[2]
-    root = dict(defs[name])
+    name = whole.get("$ref", "").rpartition("/")[2]
+    root = dict(defs.get(name, {}))
+    if root.get("type") != "object":
+        raise DefinitionError(f"{type} is no Struct; the form of an answer must be one, so put it into a field of one")
     if whole["$ref"] not in set(_references(list(defs.values()))):
         del defs[name]
     return {**root, "$defs": defs} if defs else root
@@ -217,12 +224,12 @@ def json_in(text: str) -> str:
     try:
         decoder.decode(text)
         return text
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
-    for match in re.finditer(r"[{\[]", text):
+    for match in itertools.islice(re.finditer(r"[{\[]", text), _STARTS_MAX):
         try:
             _, end = decoder.raw_decode(text, match.start())
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         return text[match.start() : end]
     return text

@@ -19,7 +19,7 @@ from msgspec import structs
 
 from ..errors import BadModelCall, ModelAuthError, ModelError, ModelUnavailable
 from .base import Call, Completion, Turn
-from .model_errors import cannot_do_schemas, model_error, redact
+from .model_errors import cannot_do_schemas, model_error, one_line, redact, seconds_or_none
 from .schema import json_in
 from .wire import Failed, Wire, told_the_schema
 
@@ -48,6 +48,15 @@ class SdkProvider:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({redact(self._url)!r})"
+
+    def ready(self, call: Call) -> None:
+        """Import the SDK and make the client, so that a call is sent at once. Raises ModelError."""
+        with self._our_errors(call):
+            if self._client is None and not self._is_keyless:
+                self._open()
+                import anyio
+
+                anyio.Event()  # imports what the first connection would
 
     async def complete(self, call: Call) -> Completion:
         """One call. Raises ModelError only; `ModelUnavailable` when there is no answer within the call's timeout."""
@@ -110,7 +119,7 @@ class SdkProvider:
             await self.close()
 
     def _open(self, *, trust_env: bool = True) -> None:
-        http_client = self._sdk().DefaultAsyncHttpxClient(verify=tls_context(), trust_env=trust_env)
+        http_client = self._sdk().DefaultAsyncHttpxClient(verify=tls_context(), trust_env=trust_env, follow_redirects=False)
         self._client = self._make(self._url, self._key or PLACEHOLDER, http_client)
         if sys.platform == "linux":
             # Both SDKs would start a thread to ask this: 0.6 MiB in each agent, and from a zygote that has a thread nothing is forked.
@@ -136,6 +145,10 @@ class SdkProvider:
         sdk = self._sdk()
         if self._is_keyless:
             text = f"there is no key for {self.name}: set {self._variable}, or base_url for a server of your own."
+            raise ModelAuthError(text, provider=self.name, model=call.model)
+        if not (self._key.isascii() and self._key.isprintable()):
+            # Asked here: the text of httpx would show the key, in a form that `redact` does not know.
+            text = f"the key for {self.name} holds characters that no header may have: set {self._variable} anew."
             raise ModelAuthError(text, provider=self.name, model=call.model)
         if self._client is None:
             self._open()
@@ -183,7 +196,7 @@ class SdkProvider:
             raise model_error(self.name, call.model, None, kind, error.message, secrets=(self._key,)) from None
         except httpx2.InvalidURL as error:
             raise self._no_address(call, error) from None
-        except (ValueError, msgspec.MsgspecError) as error:
+        except (ValueError, msgspec.MsgspecError, RecursionError, OverflowError) as error:
             raise self._unavailable(call, f"its answer cannot be read ({error})") from None
 
     def _of_status(self, call: Call, error: Any) -> ModelError:
@@ -193,7 +206,6 @@ class SdkProvider:
         inner = inner if isinstance(inner, dict) else {"message": inner}
         words = " ".join(str(inner[key]) for key in ("code", "type") if inner.get(key))
         message = str(inner.get("message") or error.message)
-        number = inner.get("retry_after")
         after = _retry_after(error.response.headers)
         return model_error(
             self.name,
@@ -201,7 +213,7 @@ class SdkProvider:
             error.status_code,
             words,
             message,
-            retry_after=float(number) if after is None and isinstance(number, (int, float)) else after,
+            retry_after=seconds_or_none(inner.get("retry_after")) if after is None else after,
             secrets=(self._key,),
         )
 
@@ -210,20 +222,18 @@ class SdkProvider:
         return BadModelCall(text, provider=self.name, model=call.model)
 
     def _unavailable(self, call: Call, why: str) -> ModelUnavailable:
-        text = redact(f"{self.name} gave no answer for model {call.model!r}: {why}.", self._key)
+        text = one_line(f"{self.name} gave no answer for model {call.model!r}: {why}.", self._key)
         return ModelUnavailable(text, provider=self.name, model=call.model)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     """The seconds that the headers tell us to wait; they may come as milliseconds, seconds or a date."""
     for header, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        try:
-            return max(0.0, float(headers.get(header, "")) * scale)
-        except ValueError:
-            pass
+        if (seconds := seconds_or_none(headers.get(header))) is not None:
+            return seconds * scale
     try:
         return max(0.0, email.utils.parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -22,7 +23,7 @@ class Toolbox:
     def __init__(self, tools: Iterable[Tool]) -> None:
         self._tools: dict[str, tuple[Tool, type]] = {}
         self.specs: list[ToolSpec] = []
-        self._seen: dict[tuple[str, bytes], int] = {}
+        self._seen: Counter[tuple[str, bytes, str]] = Counter()
         for tool in tools:
             spec = tool_spec(tool)
             if spec.name in self._tools:
@@ -30,14 +31,16 @@ class Toolbox:
             self._tools[spec.name] = tool, arguments_type(tool)
             self.specs.append(spec)
 
-    def check(self, call: ToolCall) -> None:
-        """Raises BadCompletion when the model has asked for the very same too often."""
-        key = call.name, msgspec.msgpack.encode(call.arguments, order="sorted")
-        self._seen[key] = count = self._seen.get(key, 0) + 1
-        if count >= SAME_CALLS:
-            raise BadCompletion(
-                f"the model asked for {call.name!r} with the same arguments {count} times; it goes round in circles."
-            )
+    def check(self, calls: Iterable[ToolCall]) -> None:
+        """Take note of the calls of one answer. Raises BadCompletion when the model has asked for the very same in too many answers."""
+        keys = ((call.name, msgspec.msgpack.encode(call.arguments, order="sorted"), call.problem) for call in calls)
+        asked = list(dict.fromkeys(keys))
+        self._seen.update(asked)
+        for key in asked:
+            if (count := self._seen[key]) >= SAME_CALLS:
+                raise BadCompletion(
+                    f"the model asked for {key[0]!r} with the same arguments {count} times; it goes round in circles."
+                )
 
     async def run(self, call: ToolCall) -> str:
         """What the model is told: the result, text as it is and other values as JSON, or what went wrong."""

@@ -9,7 +9,10 @@ from typing import Any, Protocol
 import msgspec
 from msgspec import Struct
 
-from .base import Call, Completion, ToolCall, Turn
+from .base import Call, Completion, ToolCall, Turn, Usage
+
+_DEEPEST = 100  # values in values: what is deeper cannot be relied on to pass through pipes, the journal and tools
+_TOKENS_MAX = 2**53
 
 
 class Reader(Protocol):
@@ -62,11 +65,27 @@ def tool_call(id: str, name: str, arguments: Any) -> ToolCall:
     if isinstance(arguments, str):
         try:
             value = msgspec.json.decode(arguments or "{}")
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             return ToolCall(id, name, problem=f"the arguments are no valid JSON: {error}")
     if not isinstance(value, dict):
         return ToolCall(id, name, problem=f"the arguments must be a JSON object, not {type(value).__name__}")
+    if _is_deep(value, _DEEPEST):
+        return ToolCall(id, name, problem=f"the arguments are nested more than {_DEEPEST} deep")
+    try:
+        msgspec.msgpack.encode(value)  # as the journal will
+    except (ValueError, OverflowError) as error:
+        return ToolCall(id, name, problem=f"the arguments hold what cannot be stored: {error}")
     return ToolCall(id, name, value)
+
+
+def _is_deep(value: Any, left: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return left == 0 or any(_is_deep(each, left - 1) for each in inner)
+
+
+def usage_of(input: int | None, output: int | None, cached: int | None) -> Usage:
+    """Tokens as a provider counts them; what it leaves out, or cannot be, is 0."""
+    return Usage(*(min(max(count or 0, 0), _TOKENS_MAX) for count in (input, output, cached)))
 
 
 def system_of(turns: tuple[Turn, ...]) -> str:

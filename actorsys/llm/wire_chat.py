@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from .base import Call, Completion, Stop, ToolSpec, Turn, Usage
 from .schema import why_not_strict
-from .wire import Failed, Partial, Reader, system_of, text_of
+from .wire import Failed, Partial, Reader, system_of, text_of, usage_of
 
 _STOPS: dict[str | None, Stop] = {
     "length": "length",
@@ -51,7 +51,7 @@ class _Usage(Struct):
 
 
 class _Answer(Struct):
-    choices: list[_Choice]
+    choices: list[_Choice] | None = None
     model: str | None = None
     usage: _Usage | None = None
 
@@ -109,9 +109,9 @@ class _Reader:
         self._model = part.model or self._model
         if part.usage is not None:
             cached = part.usage.prompt_tokens_details.cached_tokens if part.usage.prompt_tokens_details is not None else 0
-            self._usage = Usage(part.usage.prompt_tokens or 0, part.usage.completion_tokens or 0, cached or 0)
+            self._usage = usage_of(part.usage.prompt_tokens, part.usage.completion_tokens, cached)
         pieces = []
-        for choice in part.choices[:1]:
+        for choice in (part.choices or ())[:1]:
             message = choice.message or choice.delta or _Message()
             pieces += [piece for piece in (message.content, message.refusal) if piece]
             self._is_refused |= bool(message.refusal)

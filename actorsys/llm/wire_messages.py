@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from .base import Call, Completion, Stop, ToolSpec, Turn, Usage
 from .schema import why_not_strict
-from .wire import Failed, Partial, Reader, system_of, tool_call
+from .wire import Failed, Partial, Reader, system_of, tool_call, usage_of
 
 _STOPS: dict[str | None, Stop] = {
     "max_tokens": "length",
@@ -118,7 +118,7 @@ class _Reader:
 def _usage(usage: _Usage) -> Usage:
     """Theirs leaves what is cached out of the input; ours, like OpenAI's, does not."""
     cached = usage.cache_read_input_tokens or 0
-    return Usage((usage.input_tokens or 0) + cached + (usage.cache_creation_input_tokens or 0), usage.output_tokens or 0, cached)
+    return usage_of((usage.input_tokens or 0) + cached + (usage.cache_creation_input_tokens or 0), usage.output_tokens, cached)
 
 
 def _messages(turns: tuple[Turn, ...]) -> list[dict[str, Any]]:

@@ -5,9 +5,9 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from .base import Call, Completion, Stop, Turn, Usage
+from .base import Call, Completion, Stop, Turn
 from .schema import why_not_strict
-from .wire import Failed, Reader, system_of, text_of, tool_call
+from .wire import Failed, Reader, system_of, text_of, tool_call, usage_of
 from .wire_chat import function
 
 
@@ -118,7 +118,7 @@ def _completion(answer: _Answer) -> Completion:
     return Completion(
         "".join(part.text or part.refusal or "" for part in parts),
         tools,
-        Usage(usage.input_tokens or 0, usage.output_tokens or 0, cached or 0),
+        usage_of(usage.input_tokens, usage.output_tokens, cached),
         answer.model or "",
         stop=stop,
     )

@@ -8,7 +8,7 @@ import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from typing import Any
 
 from msgspec import Struct
@@ -41,6 +41,10 @@ class Flow(ABC):
 
     def close(self) -> None:  # noqa: B027 - on one node there is nothing to close
         """Nothing more leaves, but for the end."""
+
+    def watched(self) -> AbstractAsyncContextManager[None]:
+        """Around the handler: it ends when nobody is there any more who reads. On one node the supervisor says so."""
+        return nullcontext()
 
     @abstractmethod
     async def leave(self, payload: bytes, units: int) -> None:
@@ -91,7 +95,10 @@ async def run(route: Route, message: Any, flow: Flow | None, fit: Callable[[byte
     try:
         if flow is not None:
             await flow.begin()
-        async with aclosing(route.call(message) if route.is_stream else _once(route, message)) as parts:
+        async with (
+            flow.watched() if flow is not None else nullcontext(),
+            aclosing(route.call(message) if route.is_stream else _once(route, message)) as parts,
+        ):
             async for part in parts:
                 if flow is not None:
                     await flow.put(fit(encode(part)))

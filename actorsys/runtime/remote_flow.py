@@ -1,7 +1,8 @@
 """How do the parts of an answer leave for another node? On the agent's own connection; the wire format is in `comms.streams`."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from secrets import token_hex
 from typing import Any
 
@@ -38,6 +39,8 @@ class RemoteFlow(Flow):
         wanted = self._headers["metadata"].get(STREAM)
         to = wanted.get("to") if isinstance(wanted, dict) else None
         self._to = to if isinstance(to, str) and to.startswith("_INBOX") else self._headers["reply"]
+        self._heard = 0.0  # when the reader last said something, by the loop's clock
+        self._patience = asyncio.timeout(None)
 
     async def begin(self) -> None:
         await self._outflows.listen(self.delivery.letter.id, self)
@@ -56,15 +59,44 @@ class RemoteFlow(Flow):
     def close(self) -> None:
         self._outflows.left(self.delivery.letter.id)
 
-    async def wait_credit(self) -> None:
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        self._heard = asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout(CREDIT_WAIT):
-                await super().wait_credit()
+            async with self._patience:
+                watching = asyncio.create_task(self._watch())
+                try:
+                    yield
+                finally:
+                    watching.cancel()
         except TimeoutError:
-            raise AskTimeout(
-                f"the reader of the stream gave no credit for {format_seconds(CREDIT_WAIT)}: it has gone, or sends no "
-                f'{{"credit": units}} to {self._control["control"]!r}, as docs/nats.md says.'
-            ) from None
+            if not self._patience.expired():  # the handler's own
+                raise
+            raise self._silent() from None
+
+    async def put(self, payload: bytes) -> None:
+        if self._patience.expired():  # and the handler has swallowed it
+            raise self._silent()
+        await super().put(payload)
+
+    def granted(self, units: int) -> None:
+        self._heard = asyncio.get_running_loop().time()
+        super().granted(units)
+
+    async def _watch(self) -> None:
+        """End the handler, slow as it may be, when its reader says nothing any more."""
+        time = asyncio.get_running_loop().time
+        while time() - self._heard < CREDIT_WAIT:
+            await asyncio.sleep(CREDIT_WAIT / 3)
+            if not self._outflows.is_connected:
+                self._heard = time()  # nobody can say anything
+        self._patience.reschedule(time())
+
+    def _silent(self) -> AskTimeout:
+        return AskTimeout(
+            f"the reader of the stream gave no credit for {format_seconds(CREDIT_WAIT)}: it has gone, or sends no "
+            f'{{"credit": units}} to {self._control["control"]!r}, as docs/nats.md says.'
+        )
 
     def _say(self, content: Any, stream: dict[str, Any]) -> Any:
         return self._outflows.post.respond(self._headers["reply"], self._asked, content, metadata={STREAM: stream})
@@ -110,6 +142,10 @@ class Outflows:
         async with self._listening:
             if self._subscription is None:
                 self._subscription = await self._bus.subscribe(f"{self._inbox}.*", self._heard)
+
+    @property
+    def is_connected(self) -> bool:
+        return self._bus.is_connected
 
     def left(self, number: int) -> None:
         self._open.pop(self.subject(number), None)

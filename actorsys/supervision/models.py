@@ -19,6 +19,7 @@ from ..errors import BadMessage, BudgetExceeded
 from ..llm.budget import Budget, Cost
 from ..llm.rate import EXPIRY_NS, Pacer
 from ..mailbox.codec import convert
+from ..names import base
 from ..spec import AgentSpec, BudgetSpec, LlmSpec
 from ..units import SECOND_NS, Seconds, format_seconds
 
@@ -83,10 +84,17 @@ class _Lease(Struct):
 
 
 class Models:
-    """`agent` gives the spec of a member by its name."""
+    """`agent` gives the spec of a member by its name, `replicas` the members of an agent."""
 
-    def __init__(self, specs: Mapping[str, LlmSpec], agent: Callable[[str], AgentSpec | None], path: Path) -> None:
+    def __init__(
+        self,
+        specs: Mapping[str, LlmSpec],
+        agent: Callable[[str], AgentSpec | None],
+        replicas: Callable[[str], list[str]],
+        path: Path,
+    ) -> None:
         self._agent = agent
+        self._replicas = replicas
         self._path = path
         self._specs: dict[str, LlmSpec] = {}
         self._pacers: dict[str, Pacer] = {}
@@ -129,8 +137,8 @@ class Models:
         asyncio.get_running_loop().call_soon(self._end, member)
 
     def forget(self, member: str) -> None:
-        """There will be no such agent any more."""
-        self._saved.accounts.pop(member, None)
+        """There will be no such member any more."""
+        asyncio.get_running_loop().call_soon(self._remove, member)  # when it has ended
 
     def account(self, member: str) -> dict[str, Any] | None:
         """What `ps` shows of it; None when it has called no model."""
@@ -142,7 +150,7 @@ class Models:
         for timer in (*self._timers.values(), *([self._saving] if self._saving else [])):
             timer.cancel()
         self._timers.clear()
-        if self._saved.accounts or self._budgets:
+        if self._saved.accounts or self._budgets or self._saving:
             self._save()
 
     # --- leases
@@ -187,8 +195,13 @@ class Models:
                 return
             room = asyncio.get_running_loop().create_future()
             self._room.append(room)
-            timeout = max(waits) / SECOND_NS + 0.001
-            await asyncio.wait({room, lease.go}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            # 0: no window has begun, all of it is taken by calls in flight; the end of one makes room.
+            timeout = max(waits) / SECOND_NS + 0.001 if any(waits) else None
+            try:
+                await asyncio.wait({room, lease.go}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                if not room.done():
+                    self._room.remove(room)
             if lease.go.cancelled():
                 raise asyncio.CancelledError
 
@@ -261,6 +274,15 @@ class Models:
                 self._lose(key, lease)
             else:
                 lease.go.cancel()
+
+    def _remove(self, member: str) -> None:
+        self._end(member)
+        gone: list[object] = [self._saved.accounts.pop(member, None)]
+        if not self._replicas(base(member)):
+            name = f"agents.{base(member)}"
+            gone += [self._budgets.pop(name, None), self._saved.windows.pop(name, None)]
+        if any(gone):
+            self._save_soon()
 
     def _spec(self, profile: str) -> LlmSpec:
         return self._specs.get(profile) or LlmSpec()  # the file has it no more, an agent still does

@@ -152,7 +152,7 @@ class Supervisor:
         self.nats = Nats(config.nats, self.launcher, self.state_dir / "nats", self.name)
         self.driver = Driver(core, self.mail, self.launcher, self._assignment, lambda: self.nats.options is not None)
         self.driver.groups = {member: group.name for group in config.groups.values() for member in group.members}
-        self.models = Models(config.llm, self._spec_of, self.state_dir / "llm.json")
+        self.models = Models(config.llm, self._spec_of, self.driver.replicas, self.state_dir / "llm.json")
         exits.callback(self.models.close)
         self.driver.on_exit, self.driver.on_removed = self.models.ended, self.models.forget
         exits.push_async_callback(self.driver.close)

@@ -30,8 +30,8 @@ async def no_agent(name, message):
     raise AssertionError("nobody is to be asked")
 
 
-def loop(tools=(), history=20, agents=(), ask=no_agent, max_steps=8):
-    return Loop("You help.", "", tools, max_steps, history, agents, ask)
+def loop(tools=(), history=20, agents=(), ask=no_agent, max_steps=8, tool_timeout=60.0):
+    return Loop("You help.", "", tools, max_steps, history, agents, ask, tool_timeout)
 
 
 def turn(loop, llm, content, before=(), sender=""):
@@ -54,6 +54,18 @@ def test_it_acts_with_its_tools_and_answers_with_what_they_found(tmp_path):
 def test_a_tool_that_fails_is_told_to_the_model(tmp_path):
     answer, _ = turn(loop(tools=["team:fail"]), scripted(tmp_path, call("fail", place="A")), "look")
     assert answer == "error: LookupError: nothing at A"
+
+
+def test_a_tool_that_hangs_is_told_to_the_model_and_0_is_no_limit(tmp_path):
+    async def hang() -> str:
+        await asyncio.Event().wait()
+
+    async def nap() -> str:
+        await asyncio.sleep(0.01)
+        return "well rested"
+
+    assert turn(loop([hang], tool_timeout=0.05), scripted(tmp_path, call("hang")), "x")[0] == "error: no answer within 50ms"
+    assert turn(loop([nap], tool_timeout=0), scripted(tmp_path, call("nap")), "x")[0] == "well rested"
 
 
 def test_it_asks_other_agents_but_only_those_it_was_given(tmp_path):

@@ -1,11 +1,12 @@
 """Forms, tools, streams, and what a journal keeps of them."""
 
 import asyncio
+import threading
 
 import pytest
 from msgspec import Struct
 
-from actorsys import BadCompletion, ModelUnavailable
+from actorsys import BadCompletion, BadModelCall, ModelUnavailable
 from actorsys.llm.base import Turn, Usage
 from actorsys.llm.mock import Rule, Scripted
 
@@ -69,6 +70,12 @@ def test_a_form_that_is_cut_off_is_not_asked_for_again(llm_of):
     assert len(llm.mocks[0].calls) == 1
 
 
+def test_a_text_that_is_cut_off_is_an_error_with_what_there_is(llm_of):
+    with pytest.raises(BadCompletion, match="cut off; raise max_tokens") as caught:
+        ask(llm_of([Rule(text="one two three")]), max_tokens=2)
+    assert caught.value.text == "one two"
+
+
 # --- tools
 
 
@@ -98,8 +105,6 @@ def test_tools_of_one_answer_run_side_by_side_and_their_results_go_back(llm_of):
 
 
 def test_a_plain_function_runs_in_a_thread(llm_of):
-    import threading
-
     def where() -> str:
         return threading.current_thread().name
 
@@ -127,6 +132,42 @@ def test_what_goes_wrong_with_a_tool_is_told_to_the_model(llm_of, name, argument
     assert llm.mocks[0].calls[1].turns[-1].content.startswith(told)
 
 
+@pytest.mark.parametrize("is_plain", [False, True])
+def test_a_tool_that_takes_too_long_is_told_to_the_model(llm_of, is_plain):
+    go_on = threading.Event()
+
+    async def hang() -> str:
+        await asyncio.Event().wait()
+
+    def hang_plainly() -> str:
+        go_on.wait(10)
+
+    async def quick() -> str:
+        return "there"
+
+    async def test(llm, tool):
+        try:
+            await llm.complete("x", tools=[tool, quick], tool_timeout=0.05)
+        finally:
+            go_on.set()  # the thread lives on until then
+
+    tool = hang_plainly if is_plain else hang
+    llm = llm_of([Rule(times=1, tool_calls=(Scripted(tool.__name__), Scripted("quick"))), Rule(text="done")])
+    asyncio.run(asyncio.wait_for(test(llm, tool), 5))
+    assert [turn.content for turn in llm.mocks[0].calls[1].turns[-2:]] == ["error: no answer within 50ms", "there"]
+
+
+@pytest.mark.parametrize("limit", ["timeout", "deadline"])
+def test_a_tool_gets_no_more_time_than_is_left(llm_of, limit):
+    async def hang() -> str:
+        await asyncio.Event().wait()
+
+    script = [Rule(times=1, tool_calls=(Scripted("hang"),)), Rule(text="done")]
+    llm = llm_of(script, deadline=lambda: 0.05 if limit == "deadline" else None)
+    with pytest.raises(ModelUnavailable, match="no time is left"):
+        asyncio.run(asyncio.wait_for(llm.complete("x", tools=[hang], timeout=0.05 if limit == "timeout" else None), 5))
+
+
 def test_a_model_that_asks_for_the_same_again_and_again_is_stopped(llm_of):
     done = []
 
@@ -145,6 +186,20 @@ def test_a_model_that_never_ends_is_stopped(llm_of):
     with pytest.raises(BadCompletion, match="after 4 steps"):
         ask(llm, tools=[divide], max_steps=4)
     assert len(llm.mocks[0].calls) == 4
+
+
+@pytest.mark.parametrize("steps", [0, -1])
+def test_less_than_one_step_is_a_bad_call(llm_of, steps):
+    llm = llm_of([])
+    with pytest.raises(BadModelCall, match=f"1 or more, not {steps}"):
+        ask(llm, max_steps=steps)
+    assert llm.mocks[0].calls == []
+
+
+def test_a_number_that_no_journal_can_hold_is_told_to_the_model(llm_of, journal):
+    llm = llm_of([Rule(times=1, tool_calls=(Scripted("divide", {"a": 2**64, "b": 1}),)), Rule(text="done")], journal=journal)
+    assert ask(llm, tools=[divide]).text == "done"
+    assert llm.mocks[0].calls[1].turns[-1].content.startswith("error: the arguments hold what cannot be stored")
 
 
 def test_tools_and_a_form_go_together(llm_of):

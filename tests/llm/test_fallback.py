@@ -8,7 +8,7 @@ import pytest
 from actorsys import BadCompletion, BadModelCall, BudgetExceeded, ModelAuthError, ModelUnavailable
 from actorsys.llm import fallback
 from actorsys.llm.base import Usage
-from actorsys.llm.fallback import TRIES, Chain
+from actorsys.llm.fallback import TRIES, Chain, Lease
 from actorsys.llm.mock import Rule
 from actorsys.llm.settings import Profile
 from actorsys.testing.waiting import eventually
@@ -31,6 +31,20 @@ def test_a_provider_is_left_for_the_next_when_its_tries_are_used_up(llm_of):
     assert answer.text == "from b"
     assert [len(mock.calls) for mock in llm.mocks] == [TRIES, 1]
     assert [mock.calls[0].model for mock in llm.mocks] == ["asked", "model-b"]
+
+
+def test_an_answer_that_counts_no_tokens_stays_charged_as_announced(llm_of, gate):
+    ask(llm_of([Rule(text="there", usage=Usage())]))
+    assert gate.settled == [(1, None, True)]
+
+
+def test_without_a_lease_a_call_that_counts_no_tokens_is_a_call_all_the_same(llm_of, gate, monkeypatch):
+    async def free(profile, tokens):
+        return Lease(0, profile)
+
+    monkeypatch.setattr(gate, "lease", free)
+    ask(llm_of([Rule(text="there", usage=Usage())]))
+    assert gate.settled == [(0, Usage(), True)]
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 404, 413])
@@ -121,6 +135,22 @@ def test_a_spent_budget_is_raised_and_no_call_made(llm_of, gate):
     with pytest.raises(BudgetExceeded):
         ask(llm)
     assert [mock.calls for mock in llm.mocks] == [[], []]
+
+
+def test_a_provider_is_made_ready_before_the_lease_and_one_that_cannot_be_takes_none(llm_of, gate):
+    llm = llm_of([Rule(text="there")])
+    leased = []
+    llm.mocks[0].ready = lambda call: leased.append((call.model, len(gate.leased)))
+    ask(llm)
+    assert leased == [("model-a", 0)]
+
+    def fail(call):
+        raise BadModelCall("no address")
+
+    llm.mocks[0].ready = fail
+    with pytest.raises(BadModelCall, match="no address"):
+        ask(llm)
+    assert len(gate.leased) == 1
 
 
 def test_a_cancelled_call_is_settled_as_unknown(llm_of, gate):

@@ -40,6 +40,14 @@ def test_a_rule_is_used_for_what_it_matches_and_as_often_as_it_says():
     assert len(mock.calls) == 5
 
 
+@pytest.mark.parametrize("wrong", ["retry_after = nan", "retry_after = inf", "retry_after = -1.0", "delay = nan"])
+def test_a_wait_that_is_no_time_is_no_script(tmp_path, wrong):
+    script = tmp_path / "rules.toml"
+    script.write_text(f"[[rules]]\nerror = 429\n{wrong}\n")
+    with pytest.raises(ConfigError, match="no number of seconds"):
+        read_script(script)
+
+
 def test_tools_are_called_by_the_script_only():
     mock = MockProvider([Rule(times=1, tool_calls=(Scripted("add", {"a": 1}), Scripted("now")))])
     first, second = complete(mock, "x", "x")

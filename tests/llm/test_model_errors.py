@@ -69,3 +69,20 @@ def test_only_a_refused_schema_says_that_the_server_has_none():
     assert not refused("Invalid schema for response_format 'answer': root has no type")
     assert not refused("context too long")
     assert not refused("response_format", 500)
+
+
+def test_the_word_of_a_provider_is_cut_and_holds_no_key():
+    error = model_error("openai", "tiny", None, "secret-key " * 200, "oh", secrets=("secret-key",))
+    assert len(error.message) < 250
+    assert "secret-key" not in error.message
+
+
+@pytest.mark.parametrize("kind", ["", "odd\r\nword\x1b[2J"])
+def test_what_a_provider_says_is_one_line_that_moves_no_cursor(kind):
+    error = model_error("openai", "tiny", None, kind, "\x1b[31mRED\r\nERROR a line\x07\u202e of\u2028 ours")
+    assert "[31mRED ERROR a line of ours" in error.message
+    assert error.message.isprintable()
+
+
+def test_a_wait_without_end_is_none():
+    assert model_error("openai", "tiny", 429, "", f"try again in {'9' * 400}s").retry_after is None

@@ -1,4 +1,7 @@
 import json
+import re
+import time
+from enum import Enum
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -7,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta, Struct
 
+from actorsys import DefinitionError
 from actorsys.llm.schema import arguments_type, json_in, strict_schema, tool_spec, why_not_strict
 
 
@@ -97,6 +101,12 @@ def test_what_has_no_strict_form_is_refused_by_the_name_of_the_field(type, said)
         loose = msgspec.defstruct("Loose", [("field", shape)])
         with pytest.raises(TypeError, match=rf"Loose\.field .*{said}|Loose\.field {said}"):
             strict_schema(loose)
+
+
+@pytest.mark.parametrize("type", [int, list[Low], Report | None, Low | High, Literal["a"], dict, Enum("Mood", "good bad")])
+def test_what_is_no_struct_is_refused_by_its_name(type):
+    with pytest.raises(DefinitionError, match=re.escape(f"{type} is no Struct")):
+        strict_schema(type)
 
 
 def test_the_plain_schema_of_msgspec_is_not_strict():
@@ -206,3 +216,10 @@ def test_json_is_found_in_what_a_model_says(value):
 
 def test_a_text_without_json_stays_as_it_is():
     assert json_in("no {braces that} close [") == "no {braces that} close ["
+
+
+@pytest.mark.parametrize("text", ["x" + "{" * 300_000, "x" + "[1,{" * 200_000, '{"a": 1' * 100_000])
+def test_a_text_full_of_braces_is_soon_given_up(text):
+    began = time.perf_counter()
+    assert json_in(text) == text
+    assert time.perf_counter() - began < 2.0  # with a try at each brace: minutes

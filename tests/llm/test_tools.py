@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from msgspec import Struct
 
+from actorsys import BadCompletion
 from actorsys.llm.base import ToolCall
 from actorsys.llm.tools import Toolbox
 
@@ -70,3 +71,26 @@ def test_a_cancelled_tool_is_cancelled():
 
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(cancel())
+
+
+def look(at: str) -> str:
+    return at
+
+
+def test_the_same_calls_of_one_answer_count_once():
+    box = Toolbox([look])
+    dice = [ToolCall(str(number), "look", {"at": "it"}) for number in range(5)]
+    box.check(dice)
+    box.check(dice)
+    with pytest.raises(BadCompletion, match="'look' with the same arguments 3 times"):
+        box.check(dice[:1])
+
+
+def test_calls_that_could_not_be_read_for_other_reasons_are_not_the_same():
+    box = Toolbox([look])
+    for number in range(5):
+        box.check([ToolCall("1", "look", problem=f"no JSON at byte {number}")])
+    again = [ToolCall("1", "look", problem="no JSON at byte 1")]
+    box.check(again)
+    with pytest.raises(BadCompletion, match="3 times"):
+        box.check(again)

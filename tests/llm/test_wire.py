@@ -1,5 +1,7 @@
 """What the contract of providers does not reach: answers of servers that leave things out, and events that tell of failure."""
 
+import json
+
 import msgspec
 import pytest
 
@@ -23,6 +25,10 @@ def chat(**choice):
         ("{", {}, "no valid JSON"),
         ("3", {}, "must be a JSON object, not int"),
         (None, {}, "must be a JSON object, not NoneType"),
+        ('{"a":' * 5000 + "1" + "}" * 5000, {}, "no valid JSON"),
+        ('{"a":' * 200 + "1" + "}" * 200, {}, "nested more than 100 deep"),
+        ('{"a": 18446744073709551616}', {}, "cannot be stored"),
+        ({"a": [2**64]}, {}, "cannot be stored"),
     ],
 )
 def test_arguments_are_read_or_their_problem_is_named(arguments, found, problem):
@@ -130,3 +136,26 @@ def test_messages_puts_turns_of_one_side_together_and_leaves_empty_ones_out():
     messages = Messages().body(Call(turns))["messages"]
     assert [message["role"] for message in messages] == ["user", "assistant", "user"]
     assert [block["type"] for block in messages[2]["content"]] == ["tool_result", "tool_result", "text", "text"]
+
+
+def test_an_event_of_a_chat_without_a_choice_does_not_end_the_stream():
+    reader = Chat().reader()
+    pieces = [
+        {"id": "1", "object": "ping"},
+        {"choices": None},
+        {"choices": [{"delta": {"content": "hi"}, "finish_reason": "stop"}]},
+        {"usage": {"prompt_tokens": 3, "completion_tokens": 1}},
+    ]
+    assert [reader.feed(piece) for piece in pieces] == ["", "", "hi", ""]
+    assert (reader.completion().text, reader.completion().usage) == ("hi", Usage(3, 1))
+
+
+@pytest.mark.parametrize(("count", "counted"), [(-100, 0), (None, 0), (7, 7), (10**30, 2**53)])
+def test_no_wire_counts_less_than_nothing_or_more_than_can_be_told(count, counted):
+    answers = {
+        Chat(): {"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": count, "completion_tokens": count}},
+        Messages(): {"content": [], "usage": {"input_tokens": count, "output_tokens": count}},
+        Responses(): {"output": [], "usage": {"input_tokens": count, "output_tokens": count}},
+    }
+    for wire, answer in answers.items():
+        assert wire.read(json.dumps(answer)).usage == Usage(counted, counted)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import suppress
 
 import pytest
 
@@ -52,6 +53,14 @@ class Rig:
     def _take(self, incoming):
         read = json.loads(incoming.payload)
         self.got.append((incoming.subject.removeprefix("_INBOX_me."), read["content"], read["metadata"].get("stream")))
+
+    async def run(self, handler):
+        await self.flow.begin()
+        await self.watch(handler)
+
+    async def watch(self, handler):
+        async with self.flow.watched():
+            await handler()
 
     async def arrived(self, count):
         await eventually(lambda: len(self.got) >= count)
@@ -109,11 +118,81 @@ def test_a_reader_without_credit_gets_a_window_and_then_an_error(run, monkeypatc
         for n in range(STREAM_WINDOW):
             await rig.flow.put(encode(n))
         with pytest.raises(AskTimeout, match="gave no credit for 50ms"):
-            await rig.flow.put(encode("more"))
+            await rig.watch(lambda: rig.flow.put(encode("more")))
 
     run(body)
 
 
+@pytest.mark.slow
+def test_a_slow_handler_is_ended_when_its_reader_says_nothing_any_more(run, monkeypatch):
+    monkeypatch.setattr(remote_flow, "CREDIT_WAIT", 0.15)
+
+    async def body(rig):
+        said = []
+
+        async def handler():
+            await rig.flow.put(encode("x"))  # and the next part takes long
+            while len(said) < 6:
+                said.append(await rig.bus.publish(rig.control, b'{"credit": 0}'))
+                await asyncio.sleep(0.05)
+            await asyncio.Event().wait()
+
+        with pytest.raises(AskTimeout, match="gave no credit for 150ms"):
+            await rig.run(handler)
+        assert len(said) == 6
+        assert asyncio.current_task().cancelling() == 0
+
+    run(body)
+
+
+def test_a_handler_that_swallows_its_end_can_send_no_more(run, monkeypatch):
+    monkeypatch.setattr(remote_flow, "CREDIT_WAIT", 0.03)
+
+    async def body(rig):
+        async def handler():
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            await rig.flow.put(encode("x"))
+
+        with pytest.raises(AskTimeout):
+            await rig.run(handler)
+        assert len(await rig.arrived(1)) == 1
+
+    run(body)
+
+
+def test_while_nats_is_away_no_reader_is_thought_gone(run, monkeypatch):
+    monkeypatch.setattr(remote_flow, "CREDIT_WAIT", 0.03)
+
+    async def body(rig):
+        was_there = asyncio.Event()
+
+        async def handler():
+            monkeypatch.setattr(Pushing, "is_connected", False)
+            await asyncio.sleep(0.1)
+            monkeypatch.setattr(Pushing, "is_connected", True)
+            was_there.set()
+            await asyncio.Event().wait()
+
+        with pytest.raises(AskTimeout):
+            await rig.run(handler)
+        assert was_there.is_set()
+
+    run(body)
+
+
+def test_a_timeout_of_the_handler_stays_its_own(run):
+    async def body(rig):
+        async def handler():
+            raise TimeoutError("mine")
+
+        with pytest.raises(TimeoutError, match="mine"):
+            await rig.run(handler)
+
+    run(body)
+
+
+@pytest.mark.slow
 def test_a_reader_that_says_it_is_there_is_waited_for(run, monkeypatch):
     monkeypatch.setattr(remote_flow, "CREDIT_WAIT", 0.3)
 
@@ -121,7 +200,8 @@ def test_a_reader_that_says_it_is_there_is_waited_for(run, monkeypatch):
         await rig.flow.begin()
         for n in range(STREAM_WINDOW):
             await rig.flow.put(encode(n))
-        waiting = asyncio.ensure_future(rig.flow.put(encode("more")))
+
+        waiting = asyncio.ensure_future(rig.watch(lambda: rig.flow.put(encode("more"))))
         for _ in range(5):
             await asyncio.sleep(0.1)
             await rig.bus.publish(rig.control, b'{"credit": 0}')

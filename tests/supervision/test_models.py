@@ -10,6 +10,7 @@ import pytest
 from actorsys import BadMessage
 from actorsys.clock import now_ns
 from actorsys.config.schema import agent_spec, llm_specs
+from actorsys.llm.budget import Budget
 from actorsys.llm.rate import EXPIRY_NS
 from actorsys.supervision.models import Models
 from actorsys.testing.waiting import eventually
@@ -20,7 +21,9 @@ class Node:
 
     def __init__(self, path, llm, **budgets):
         specs = {name: agent_spec(name, {"type": "m:C", "budget": budgets.get(name, {})}) for name in "ab"}
-        self.models = Models(llm_specs(llm, {}), lambda member: specs.get(member.partition("/")[0]), path / "llm.json")
+        self.members = {name: specs[name[0]] for name in ("a/0", "a/1", "b/0")}
+        replicas = lambda agent: [member for member in self.members if member[0] == agent]  # noqa: E731
+        self.models = Models(llm_specs(llm, {}), self.members.get, replicas, path / "llm.json")
         self.last = 0
 
     def lease(self, member="a/0", tokens=100, profile="default"):
@@ -126,6 +129,25 @@ def test_what_calls_in_flight_may_take_is_waited_for_also_when_a_spent_budget_fa
         assert "until_ns" in await second
 
     node(test, {"budget": {"tokens": 950}})
+
+
+def test_who_waits_for_calls_in_flight_when_the_window_is_over_does_not_poll(node, monkeypatch):
+    async def test(node):
+        grant, number = node.lease(tokens=900)
+        await grant
+        second, _ = node.lease(tokens=900)
+        asked = []
+        fits = Budget.fits
+        monkeypatch.setattr(Budget, "fits", lambda self, cost, now: asked.append(fits(self, cost, now)) or asked[-1])
+        await eventually(lambda: len(asked) >= 2)  # at once, and when the window had ended
+        await asyncio.sleep(0.05)
+        assert asked == ["later", "later"]
+        assert len(node.models._room) == 1
+        await node.settle(number, [10, 10, 0])
+        assert "until_ns" in await second
+        assert not node.models._room
+
+    node(test, {"budget": {"tokens": 950, "window": "50ms", "on_exhausted": "pause"}})
 
 
 def test_an_agent_has_a_budget_of_its_own_that_its_replicas_share(node):
@@ -256,13 +278,38 @@ def test_accounts_and_windows_outlive_the_supervisor(tmp_path):
         assert node.models.account("a/0")["input_tokens"] == 900
         grant, _ = node.lease()
         assert "exceeded" in await grant
-        node.models.forget("a/0")
-        assert node.models.account("a/0") is None
         node.models.close()
 
     asyncio.run(first())
     assert [path.name for path in tmp_path.iterdir()] == ["llm.json"]
     asyncio.run(second())
+
+
+def test_an_agent_that_is_removed_leaves_nothing_behind(tmp_path):
+    def saved():
+        return json.loads((tmp_path / "llm.json").read_text())
+
+    async def test():
+        node = Node(tmp_path, {}, a={"tokens": 1000}, b={"tokens": 1000})
+        for member in ("a/0", "a/1", "b/0"):
+            await node.spend(10, member)
+            await node.lease(member, 20)[0]
+        node.models._save()
+        assert set(saved()["windows"]) == {"agents.a", "agents.b"}
+        node.models.ended("a/0")
+        del node.members["a/0"]
+        node.models.forget("a/0")
+        await eventually(lambda: node.models.account("a/0") is None)  # its call that was in flight is counted first
+        assert node.models._budgets["agents.a"].spent.tokens == 40  # a/1 lives on it
+        del node.members["a/1"], node.members["b/0"]
+        node.models.forget("a/1")
+        node.models.ended("a/1")
+        node.models.forget("b/0")
+        await eventually(lambda: not node.models._leases)
+        node.models.close()
+        assert (node.models._budgets, saved()) == ({}, {"accounts": {}, "windows": {}})
+
+    asyncio.run(test())
 
 
 def test_a_broken_file_of_accounts_begins_anew_and_says_so(tmp_path, caplog):
