@@ -98,8 +98,9 @@ class LLM:
     ) -> Completion:
         """The model's answer. With `schema`, a Struct, it is `parsed` to one; `tools` are functions that the model may call.
 
-        One try takes at most the profile's `timeout`, all of it what is left of the message's deadline and `timeout` seconds, and one tool
-        no more than `tool_timeout` of them; the model is told of one that took too long, and a thread of it runs on. A model that goes on calling tools is stopped after `max_steps` answers. `usage` is that of all calls together.
+        One try takes at most the profile's `timeout`, all of it what is left of the message's deadline and `timeout` seconds, and one
+        tool no more than `tool_timeout` of them; the model is told of one that took too long, and a thread of it runs on. A model that
+        goes on calling tools is stopped after `max_steps` answers. `usage` is that of all calls together.
 
         Raises ModelUnavailable, ModelAuthError, BadModelCall, BadCompletion, and BudgetExceeded.
         """

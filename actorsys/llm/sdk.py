@@ -79,6 +79,7 @@ class SdkProvider:
             with self._our_errors(call):
                 async for event in events:
                     if isinstance(event, dict) and (piece := reader.feed(event)):
+                        piece.encode()  # raises for half of a surrogate pair, which no message can carry
                         yield piece
                 completion = reader.completion()
             if completion is None:

@@ -135,6 +135,24 @@ def test_an_answer_nested_too_deep_is_no_answer(monkeypatch, is_stream):
         asyncio.run(ask(fake.url))
 
 
+def test_half_of_a_surrogate_pair_is_no_text(monkeypatch):
+    async def ask(url):
+        provider = OpenAIProvider(url)
+        try:
+            return [piece async for piece in provider.stream(CALL)]
+        finally:
+            await provider.close()
+
+    class Halved(ChatDialect):
+        def events(self, said, body):
+            half = msgspec.Raw(b'{"choices": [{"index": 0, "delta": {"content": "\\ud83d"}}]}')
+            yield None, half
+
+    monkeypatch.setitem(FakeOpenAI.dialects, "/chat/completions", Halved())
+    with FakeOpenAI() as fake, pytest.raises(ModelUnavailable, match="cannot be read"):
+        asyncio.run(ask(fake.url))
+
+
 def test_a_text_nested_too_deep_is_left_as_it_is():
     async def ask(url):
         provider = OpenAIProvider(url)
