@@ -27,7 +27,7 @@ FLOORS: dict[int, str] = {
         llm.base llm.breaker llm.budget llm.extract llm.rate llm.schema
         llm.model_errors llm.wire llm.wire_chat llm.wire_messages llm.wire_responses
     """,
-    2: "process mailbox.pipe mailbox.loopback mailbox.outbox mailbox.stream mailbox.ref mailbox.journal bus comms memory llm config observe",
+    2: "process mailbox.pipe mailbox.loopback mailbox.outbox mailbox.deadlines mailbox.stream mailbox.ref mailbox.journal bus comms memory llm config observe",
     3: """
         runtime supervision.supervisor supervision.control supervision.commands supervision.driver supervision.mail
         supervision.member supervision.models supervision.nats supervision.output supervision.oom supervision.ties supervision.pulse supervision.state_dir supervision.presence supervision.stand_in

@@ -133,8 +133,8 @@ class Reception:
             finally:
                 self._behind -= 1
             try:
-                outbox.post(letter)
-                await outbox.custody()
+                if (accepted := outbox.send(letter)) is not None:
+                    await accepted
             finally:
                 self._slots.release()
             self._ahead = 0

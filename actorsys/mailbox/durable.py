@@ -33,12 +33,10 @@ class Durable:
         self._boxes: dict[str, Mailbox] = {}
         self._held: dict[str, deque[tuple[int, Letter]]] = {}
         self._confirms: deque[tuple[int, Action]] = deque()
-
-    def __bool__(self) -> bool:
-        """Whether any mailbox is on disk."""
-        return bool(self._boxes or self._left)
+        self.is_used = False  # whether any mailbox is, or was, on disk
 
     def open(self, box: Mailbox) -> None:
+        self.is_used = True
         self._boxes[box.name] = box
         self._held[box.name] = deque()
 

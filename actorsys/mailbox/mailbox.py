@@ -32,46 +32,49 @@ class Lanes:
 
     def __init__(self) -> None:
         self._lanes: tuple[deque[Letter], ...] = tuple(deque() for _ in PRIORITIES)
-        self._usual = self._lanes[DEFAULT_PRIORITY - 1]
-        self._size = 0
+        self.usual = self._lanes[DEFAULT_PRIORITY - 1]
+        self.others = 0  # letters in the other lanes
         self._turn = 0
         self._lower = 0
 
     def __len__(self) -> int:
-        return self._size
+        return len(self.usual) + self.others
 
     def __iter__(self) -> Iterator[Letter]:
         for lane in self._lanes:
             yield from lane
 
     def put(self, letter: Letter) -> None:
-        self._lanes[letter.priority - 1].append(letter)
-        self._size += 1
+        if letter.priority == DEFAULT_PRIORITY:
+            self.usual.append(letter)
+        else:
+            self._lanes[letter.priority - 1].append(letter)
+            self.others += 1
 
     def take(self) -> Letter:
         """The next letter. Raises IndexError when there is none."""
-        if not self._size:
-            raise IndexError("no letter")
-        self._size -= 1
-        lane = self._usual
-        if len(lane) > self._size:  # all mail is in the usual lane
-            return lane.popleft()
+        if not self.others:
+            return self.usual.popleft()
         filled = [lane for lane in self._lanes if lane]
         self._turn += 1
+        lane = filled[0]
         if len(filled) > 1 and self._turn % (TURN // 4) == 0:
             self._lower += 1
-            return filled[1 + self._lower % (len(filled) - 1)].popleft()
-        return filled[0].popleft()
+            lane = filled[1 + self._lower % (len(filled) - 1)]
+        return self._from(lane)
 
     def drop_oldest(self) -> Letter:
         """The letter that waits longest in the lowest lane that has any."""
-        lane = next(lane for lane in reversed(self._lanes) if lane)
-        self._size -= 1
-        return lane.popleft()
+        return self._from(next(lane for lane in reversed(self._lanes) if lane))
 
     def remove(self, letter: Letter) -> None:
-        self._lanes[letter.priority - 1].remove(letter)
-        self._size -= 1
+        lane = self._lanes[letter.priority - 1]
+        lane.remove(letter)
+        self.others -= lane is not self.usual
+
+    def _from(self, lane: deque[Letter]) -> Letter:
+        self.others -= lane is not self.usual
+        return lane.popleft()
 
 
 class Ledger:
@@ -133,7 +136,10 @@ class Mailbox:
         return 2 * self.depth <= spec.size and 2 * self.bytes <= spec.bytes and 2 * ledger.bytes <= ledger.limit
 
     def put(self, letter: Letter) -> None:
-        self.hold(letter)
+        size = len(letter.payload) + LETTER_BYTES  # as `hold`, without a call for each letter
+        self.depth += 1
+        self.bytes += size
+        self.ledger.bytes += size
         self.queue.put(letter)
 
     def hold(self, letter: Letter) -> None:
@@ -176,12 +182,14 @@ class Mailbox:
                 return [letter]
             self.is_careful = False
         letters: list[Letter] = []
-        queue, out, window = self.queue, self.out, self.spec.window
-        while queue and len(out) < window and (self.out_bytes < WINDOW_BYTES or not out):
-            letter = queue.take()
+        queue, out, window, size = self.queue, self.out, self.spec.window, self.out_bytes
+        usual = queue.usual
+        while (usual or queue.others) and len(out) < window and size < WINDOW_BYTES:
+            letter = queue.take() if queue.others else usual.popleft()
             out[letter.id] = letter  # as `_send`, without a call for each letter
-            self.out_bytes += len(letter.payload)
+            size += len(letter.payload)
             letters.append(letter)
+        self.out_bytes = size
         return letters
 
     def _send(self, letter: Letter) -> None:

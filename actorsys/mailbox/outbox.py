@@ -6,7 +6,7 @@ custody (`custody`).
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Literal, Protocol
 
 from msgspec import Struct
@@ -17,6 +17,7 @@ from ..messages import Failure, Request, reply_type, type_id
 from ..spec import MAX_PAYLOAD
 from ..units import SECOND_NS, format_bytes, format_seconds
 from .codec import decode, decoder, encode
+from .deadlines import Deadlines
 from .letter import (
     ASK,
     DEFAULT_PRIORITY,
@@ -83,14 +84,32 @@ def packed(message: Any) -> tuple[str, bytes]:
     return (_kinds.get(cls) or _kind(cls)).id, encode(message)
 
 
+class _Late(Exception):
+    """No answer within the timeout."""
+
+
+def _checked(priority: int) -> int:
+    if priority not in PRIORITIES:
+        raise BadMessage(f"priority {priority!r}; it goes from 1 (urgent) to 5", field="priority")
+    return priority
+
+
+def _bounded(timeout: float) -> float:
+    if not timeout >= 0:
+        raise BadMessage(f"timeout {timeout!r}; it is a number of seconds", field="timeout")
+    return min(timeout, MAX_TIMEOUT)
+
+
 class Outbox(ABC):
     def __init__(self, name: str, first_number: int = 1) -> None:
         self.name = name
         self.max_payload: int = MAX_PAYLOAD
         self._next = first_number  # unique over the incarnations of an agent, so that a stale reply meets no later ask
         self._asks: dict[int, tuple[asyncio.Future[Any], Callable[[Any], Any]]] = {}
+        self._deadlines = Deadlines(self._late)
         self._streams: dict[int, Parts] = {}
         self._full: dict[str, tuple[bool, asyncio.Future[None]]] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.far: Far | None = None
         self._here: set[str] = set()  # names known to live on this node
 
@@ -106,8 +125,8 @@ class Outbox(ABC):
         """Send a note on its way."""
 
     @abstractmethod
-    async def custody(self) -> None:
-        """Return when what was posted may be called accepted; see `Ref.tell`."""
+    def send(self, letter: Letter) -> Awaitable[None] | None:
+        """Post a tell; what to wait for until it may be called accepted, see `Ref.tell`. None: it is."""
 
     @abstractmethod
     async def command(self, do: str, arguments: dict[str, Any]) -> Any:
@@ -144,26 +163,20 @@ class Outbox(ABC):
             await self.wait_room(to)
         cls = type(message)
         kind = _kinds.get(cls) or _kind(cls)
-        if priority not in PRIORITIES:
-            raise BadMessage(f"priority {priority!r}; it goes from 1 (urgent) to 5", field="priority")
-        letter = Letter(TELL, 0, to, "", kind.id, self.fit(encode(message)), priority)
+        letter = Letter(TELL, 0, to, "", kind.id, self.fit(encode(message)), _checked(priority))
         if self.far is not None and to not in self._here and not await self.is_here(to):
             await self.far.tell(letter, self.trace())
-            return
-        self.post(letter)
-        await self.custody()
+        elif (accepted := self.send(letter)) is not None:
+            await accepted
 
     async def tell_raw(self, to: str, kind: str, payload: bytes, *, priority: int, flags: int) -> None:
-        if priority not in PRIORITIES:
-            raise BadMessage(f"priority {priority!r}; it goes from 1 (urgent) to 5", field="priority")
-        letter = Letter(TELL, 0, to, "", kind, self.fit(payload), priority, 0, flags)
+        letter = Letter(TELL, 0, to, "", kind, self.fit(payload), _checked(priority), 0, flags)
         if self.far is not None and not await self.is_here(to):
             await self.far.tell(letter, self.trace())
-            return
-        self.post(letter)
-        await self.custody()
+        elif (accepted := self.send(letter)) is not None:
+            await accepted
 
-    async def ask(
+    def ask(
         self,
         to: str,
         message: Any,
@@ -172,21 +185,20 @@ class Outbox(ABC):
         priority: int = DEFAULT_PRIORITY,
         when_down: WhenDown = "wait",
         idempotent: bool = False,
-    ) -> Any:
-        cls = type(message)
-        kind = _kinds.get(cls) or _kind(cls)
-        flags = FAIL_WHEN_DOWN if when_down == "fail" else 0
-        return await self.ask_raw(
-            to, kind, encode(message), timeout=timeout, priority=priority, flags=flags, idempotent=idempotent
-        )
+    ) -> Coroutine[Any, Any, Any]:
+        """See `Ref.ask`. This and `ask_raw` only hand on: each coroutine in the row would cost at every wake-up."""
+        return self._ask(to, None, message, timeout, priority, FAIL_WHEN_DOWN if when_down == "fail" else 0, idempotent)
+
+    def ask_raw(
+        self, to: str, kind: Kind, payload: bytes, *, timeout: float, priority: int, flags: int
+    ) -> Coroutine[Any, Any, Any]:
+        return self._ask(to, kind, payload, timeout, priority, flags, False)
 
     async def ask_any(
         self, capability: str, message: Any, *, timeout: float, when_down: WhenDown = "wait", idempotent: bool = False
     ) -> Any:
         """See `Agent.ask`."""
-        if not timeout >= 0:
-            raise BadMessage(f"timeout {timeout!r}; it is a number of seconds", field="timeout")
-        until = now_ns() + int(min(timeout, MAX_TIMEOUT) * SECOND_NS)
+        until = now_ns() + int(_bounded(timeout) * SECOND_NS)
         names = await self.command("find", {"capability": capability, "but": self.name})
         for number, name in enumerate(names, 1):
             left = max(0.0, (until - now_ns()) / SECOND_NS)
@@ -197,36 +209,43 @@ class Outbox(ABC):
                     raise
         raise AssertionError("`find` but for one raises when there is no other")
 
-    async def ask_raw(
-        self, to: str, kind: Kind, payload: bytes, *, timeout: float, priority: int, flags: int, idempotent: bool = False
+    async def _ask(
+        self, to: str, kind: Kind | None, message: Any, timeout: float, priority: int, flags: int, idempotent: bool
     ) -> Any:
-        if priority not in PRIORITIES:
-            raise BadMessage(f"priority {priority!r}; it goes from 1 (urgent) to 5", field="priority")
-        if not timeout >= 0:
-            raise BadMessage(f"timeout {timeout!r}; it is a number of seconds", field="timeout")
-        timeout = min(timeout, MAX_TIMEOUT)
+        """Without a `kind`, `message` is yet to be encoded."""
+        if kind is None:
+            cls = type(message)
+            kind = _kinds.get(cls) or _kind(cls)
+            message = encode(message)
+        if not 0 <= timeout <= MAX_TIMEOUT:
+            timeout = _bounded(timeout)
         deadline = now_ns() + int(timeout * SECOND_NS)
-        letter = Letter(ASK, 0, to, "", kind.id, self.fit(payload), priority, deadline, flags, 0, self.chain())
+        chain = self.chain()
+        letter = Letter(ASK, 0, to, "", kind.id, self.fit(message), _checked(priority), deadline, flags, 0, chain)
         if self.far is not None and to not in self._here and not await self.is_here(to):
             return await self.far.ask(letter, self.trace(), kind.reply, idempotent=idempotent)
         if self._full and to in self._full:
             await self.wait_room(to, min(timeout, ROOM_TIMEOUT))
         number, answer = self.expect(kind.decode_reply)
-        timer = answer.get_loop().call_later(timeout, self._timed_out, number, to, timeout)
+        letter.id = number
+        deadlines = self._deadlines
         try:
-            letter.id = number
             self.post(letter)
+            deadlines.add(number, deadline)
             return await answer
         except asyncio.CancelledError:
             if number in self._asks:
                 self.note(Forget(number))
             raise
+        except _Late:
+            text = f"{to!r} did not answer within {format_seconds(timeout)}; its handler may still run or have run."
+            raise AskTimeout(text) from None
         except UnknownAgent:  # of this name, or of one that its handler asked for
             self._here.discard(to)
             if self.far is None or await self.is_here(to):
                 raise
         finally:
-            timer.cancel()
+            deadlines.remove(number, deadline)
             self._asks.pop(number, None)
         return await self.far.ask(letter, self.trace(), kind.reply, idempotent=idempotent)
 
@@ -241,12 +260,8 @@ class Outbox(ABC):
     def stream_raw(
         self, to: str, kind: Kind, payload: bytes, *, timeout: float, priority: int, flags: int, room: float = ROOM_TIMEOUT
     ) -> Stream[Any]:
-        if priority not in PRIORITIES:
-            raise BadMessage(f"priority {priority!r}; it goes from 1 (urgent) to 5", field="priority")
-        if not timeout >= 0:
-            raise BadMessage(f"timeout {timeout!r}; it is a number of seconds", field="timeout")
-        timeout = min(timeout, MAX_TIMEOUT)
-        letter = Letter(ASK, 0, to, "", kind.id, self.fit(payload), priority, 0, flags | STREAM)
+        timeout = _bounded(timeout)
+        letter = Letter(ASK, 0, to, "", kind.id, self.fit(payload), _checked(priority), 0, flags | STREAM)
 
         async def open() -> Parts:
             letter.deadline = now_ns() + int(timeout * SECOND_NS)
@@ -292,9 +307,16 @@ class Outbox(ABC):
         """A new number, and the answer that will come under it."""
         number = self._next
         self._next = number + 1
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Any] = self._loop.create_future()
         self._asks[number] = (answer, decode_reply)
         return number, answer
+
+    def _late(self, number: int) -> None:
+        entry = self._asks.pop(number, None)
+        if entry is not None and not entry[0].done():
+            entry[0].set_exception(_Late())
 
     def replied(self, letter: Letter) -> None:
         """A part, reply or failure came in; one that nobody waits for any more is dropped."""
@@ -325,6 +347,7 @@ class Outbox(ABC):
         for parts in self._streams.values():
             parts.end(error)
         self._streams.clear()
+        self._deadlines.close()
         for answer, _ in self._asks.values():
             if not answer.done():
                 answer.set_exception(error)
@@ -362,10 +385,3 @@ class Outbox(ABC):
                     f"the mailbox of {to!r} had no room for {format_seconds(timeout)}. It handles less than it is sent: "
                     "raise its mailbox.size, add replicas, or send less."
                 ) from None
-
-    def _timed_out(self, number: int, to: str, timeout: float) -> None:
-        entry = self._asks.pop(number, None)
-        if entry is not None and not entry[0].done():
-            entry[0].set_exception(
-                AskTimeout(f"{to!r} did not answer within {format_seconds(timeout)}; its handler may still run or have run.")
-            )

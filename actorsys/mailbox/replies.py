@@ -26,9 +26,12 @@ class Replies:
     def __len__(self) -> int:
         return len(self._asks)
 
-    def open(self, letter_id: int, source: str, number: int, box: Mailbox, *, is_stream: bool = False) -> None:
+    def open(self, letter_id: int, source: str, number: int, box: Mailbox, is_stream: bool = False) -> None:
         self._asks[letter_id] = Ask(source, number, box, is_stream)
-        self._numbers.setdefault(source, {})[number] = letter_id
+        numbers = self._numbers.get(source)
+        if numbers is None:
+            numbers = self._numbers[source] = {}
+        numbers[number] = letter_id
 
     def is_open(self, letter_id: int) -> bool:
         return letter_id in self._asks
@@ -46,11 +49,12 @@ class Replies:
         """Nobody waits for the answer to this letter any more."""
         ask = self._asks.pop(letter_id, None)
         if ask is not None:
-            numbers = self._numbers[ask.source]
-            numbers.pop(ask.number, None)
-            if not numbers:
-                del self._numbers[ask.source]
+            self._numbers.get(ask.source, {}).pop(ask.number, None)
         return ask
+
+    def forget(self, source: str) -> None:
+        """That name asks no more; what it has asked has ended."""
+        self._numbers.pop(source, None)
 
     def find(self, source: str, number: int) -> int | None:
         """The id of the letter that `source` sent as its ask `number`, while it is in flight."""

@@ -3,6 +3,8 @@
 `handle(event, now)` returns actions; a driver moves the bytes. `now` is monotonic nanoseconds. The process that the supervisor runs
 in takes part under the name HOST: it posts frames like an agent and gets its replies like one, but has no mailbox.
 
+The commonest event, a frame that was posted, also comes in two halves: `take` any number of frames, then `settle` once.
+
 It is over 400 lines because it is one machine: a letter's way from acceptance to its end should be read in one place.
 """
 
@@ -32,6 +34,7 @@ from .letter import (
     Credit,
     Failed,
     Forget,
+    Frame,
     Full,
     Grant,
     Letter,
@@ -82,9 +85,10 @@ class Switchboard:
         self._recent = Recent()
         self._durable = Durable()
         self._taken: dict[int, int] = {}  # letter in flight -> how many of its handler's tells were taken
+        self._touched: dict[str, Mailbox] = {}  # those from which something may go out now
         self._short: set[str] = set()  # mailboxes that have told senders to wait
         self._next = 1
-        self._table: dict[type[Event], Callable[[Any, int], list[Action]]] = {
+        self._table: dict[type[Event], Callable[[Any, int, list[Action]], object]] = {
             Posted: self._posted,
             Up: self._up,
             Gone: self._gone,
@@ -97,10 +101,21 @@ class Switchboard:
         }
 
     def handle(self, event: Event, now: int) -> list[Action]:
-        actions = self._table[type(event)](event, now)
-        if self._durable and (store := self._durable.batch()) is not None:
-            actions.append(store)
+        actions: list[Action] = []
+        self._table[type(event)](event, now, actions)
+        self.settle(now, actions)
         return actions
+
+    def settle(self, now: int, actions: list[Action]) -> None:
+        """After any number of letters: what may go out now, who has room again, what must be stored."""
+        if self._touched:
+            touched, self._touched = self._touched, {}
+            for box in touched.values():
+                self._deliver(box, now, actions)
+        if self._short:
+            self._release(actions)
+        if self._durable.is_used and (store := self._durable.batch()) is not None:
+            actions.append(store)
 
     def begin_ids(self, first: int) -> None:
         """Give no id below `first` from now on: earlier lives of a journal have used them."""
@@ -108,7 +123,7 @@ class Switchboard:
 
     def is_durable(self, address: str) -> bool:
         """Whether a tell to this address is accepted only when it is on disk."""
-        return bool(self._durable) and any(box.is_disk for box in self._routes.get(address, ()))
+        return self._durable.is_used and any(box.is_disk for box in self._routes.get(address, ()))
 
     def behind(self, address: str) -> list[Mailbox]:
         """The mailboxes that an address stands for."""
@@ -124,17 +139,20 @@ class Switchboard:
 
     # --- letters
 
-    def _posted(self, event: Posted, now: int) -> list[Action]:
-        source, frame = event.name, event.frame
+    def _posted(self, event: Posted, now: int, actions: list[Action]) -> None:
+        self.take(event.name, event.frame, now, actions)
+
+    def take_letter(self, letter: Letter, now: int, actions: list[Action]) -> None:
+        """Take a tell or an ask of HOST that comes without a frame."""
+        self._accept(letter, HOST, HOST, now, actions)
+
+    def take(self, source: str, frame: Frame, now: int, actions: list[Action]) -> None:
+        """Take a frame that `source` posted."""
         box = self.boxes.get(source)
-        shown = box.shown if box else source
-        actions: list[Action] = []
-        touched: dict[str, Mailbox] = {}
+        shown = source if box is None else box.shown
         for letter in frame.letters:
             if letter.kind <= ASK:
-                target = self._accept(letter, source, shown, now, actions)
-                if target is not None:
-                    touched[target.name] = target
+                self._accept(letter, source, shown, now, actions)
             elif letter.kind == PART:
                 self._part(letter, actions)
             else:
@@ -142,12 +160,11 @@ class Switchboard:
         if box is not None:
             if frame.acks:
                 self._acknowledge(box, frame.acks)
-            for note in frame.notes:
-                if type(note) is Failed:
-                    self._failed(box, note, now, actions)
-            touched[source] = box
+            self._touched[source] = box
         for note in frame.notes:
-            if type(note) is Forget:
+            if type(note) is Failed and box is not None:
+                self._failed(box, note, now, actions)
+            elif type(note) is Forget:
                 self._forget(source, note, actions)
             elif type(note) is Credit:
                 self._credit(source, note, actions)
@@ -161,45 +178,41 @@ class Switchboard:
                     self._durable.took(box)
             if not self._durable.confirm_later(confirm, box):
                 actions.append(confirm)
-        for target in touched.values():
-            self._deliver(target, now, actions)
-        if self._short:
-            self._release(actions)
-        return actions
 
-    def _accept(self, letter: Letter, source: str, shown: str, now: int, actions: list[Action]) -> Mailbox | None:
+    def _accept(self, letter: Letter, source: str, shown: str, now: int, actions: list[Action]) -> None:
         """Take a letter into custody. What cannot be accepted is answered, or dead-lettered, at once."""
-        if letter.cause and letter.kind == TELL and self._is_repeated(letter, source):
-            return None
-        if letter.flags & REMOTE and self._recent.is_repeated(letter.headers, letter.sender):
-            return None
+        kind, flags = letter.kind, letter.flags
+        if letter.cause and kind == TELL and self._is_repeated(letter, source):
+            return
+        if flags & REMOTE and self._recent.is_repeated(letter.headers, letter.sender):
+            return
         boxes = self._routes.get(letter.to)
         if boxes is None:
             self._refuse(letter, source, shown, self.unknown(letter.to), now, actions)
-            return None
+            return
         box = boxes[0] if len(boxes) == 1 else min(boxes, key=lambda box: (bool(box.closed), not box.is_up, box.depth))
-        if box.closed or (letter.flags & FAIL_WHEN_DOWN and not box.is_up):
+        if box.closed or (flags & FAIL_WHEN_DOWN and not box.is_up):
             reason = box.closed or "it is down"
             down = AgentDown(f"{letter.to!r} takes no messages: {reason}. `actorsys why {letter.to}` says more.",
                              reason=reason, may_have_run=False)  # fmt: skip
             self._refuse(letter, source, shown, down, now, actions)
-            return None
+            return
         number = self._next
         self._next = number + 1
-        if letter.kind == ASK:
-            self._replies.open(number, source, letter.id, box, is_stream=bool(letter.flags & STREAM))
+        if kind == ASK:
+            self._replies.open(number, source, letter.id, box, flags & STREAM > 0)
         letter.id = number
-        if not letter.flags & REMOTE:
+        if not flags & REMOTE:
             letter.sender = shown
         if box.is_disk:
             self._durable.put(box, letter)
         else:
             box.put(letter)
+        self._touched[box.name] = box
         if not number % SAMPLE:
             box.since[number] = now
         if box.is_full:
             self._filled(box, letter, source, now, actions)
-        return box
 
     def _is_repeated(self, letter: Letter, source: str) -> bool:
         """Whether this tell of a handler that runs again was taken the first time."""
@@ -353,20 +366,21 @@ class Switchboard:
             if box.since:
                 box.waited(letters, now)
             # One that was out before may have a stored frame: only its agent can tell whether it has expired unhandled.
-            fresh = [letter for letter in letters if not letter.deadline or letter.deadline > now or letter.flags & AGAIN]
-            if fresh:
-                actions.append(Deliver(box.name, fresh))
-            if len(fresh) == len(letters):
+            late = [letter for letter in letters if 0 < letter.deadline <= now and not letter.flags & AGAIN]
+            for letter in late:
+                box.acknowledge(letter.id)
+                box.expired += 1
+                self._replies.end(letter.id)
+            if late:
+                letters = [letter for letter in letters if letter.id in box.out]
+            if letters:
+                actions.append(Deliver(box.name, letters))
+            if not late:
                 break
-            for letter in letters:
-                if letter.deadline and letter.deadline <= now and not letter.flags & AGAIN:
-                    box.acknowledge(letter.id)
-                    box.expired += 1
-                    self._replies.end(letter.id)
 
     # --- agents
 
-    def _open(self, event: Open, now: int) -> list[Action]:
+    def _open(self, event: Open, now: int, actions: list[Action]) -> None:
         box = self.boxes[event.name] = Mailbox(event.name, event.spec, self.ledger)
         box.shown = event.shown
         for address in event.addresses:
@@ -374,44 +388,35 @@ class Switchboard:
         if box.is_disk:
             self._durable.open(box)
             box.restore(event.restored, event.last_frame)
-        return []
 
-    def _stored(self, event: Stored, now: int) -> list[Action]:
-        boxes, actions = self._durable.stored(event.number)
+    def _stored(self, event: Stored, now: int, actions: list[Action]) -> None:
+        boxes, due = self._durable.stored(event.number)
+        actions += due
         for box in boxes:
-            self._deliver(box, now, actions)
-        self._release(actions)
-        return actions
+            self._touched[box.name] = box
 
-    def _reopen(self, event: Reopen, now: int) -> list[Action]:
+    def _reopen(self, event: Reopen, now: int, actions: list[Action]) -> None:
         self.boxes[event.name].closed = ""
-        return []
 
-    def _respec(self, event: Respec, now: int) -> list[Action]:
-        box = self.boxes[event.name]
+    def _respec(self, event: Respec, now: int, actions: list[Action]) -> None:
+        box = self._touched[event.name] = self.boxes[event.name]
         box.spec, box.shown = event.spec, event.shown
-        actions: list[Action] = []
-        self._deliver(box, now, actions)
-        self._release(actions)
-        return actions
 
-    def _up(self, event: Up, now: int) -> list[Action]:
-        box = self.boxes[event.name]
+    def _up(self, event: Up, now: int, actions: list[Action]) -> None:
+        box = self._touched[event.name] = self.boxes[event.name]
         box.is_up = True
+        for letter in [letter for letter in box.suspects.values() if self._replies.has_parts(letter.id)]:
+            box.remove_suspect(letter.id)  # its first parts were in a stored frame, which came only now; else as in `_gone`
+            self._end_ask(letter, "its process ended in the middle of the stream", True, actions)
         self._forget_ended(box)
-        actions: list[Action] = []
-        self._deliver(box, now, actions)
-        self._release(actions)
-        return actions
 
     def _forget_ended(self, box: Mailbox) -> None:
         for number in box.ended:
             self._taken.pop(number, None)
         box.ended = {}
 
-    def _gone(self, event: Gone, now: int) -> list[Action]:
+    def _gone(self, event: Gone, now: int, actions: list[Action]) -> None:
         box = self.boxes[event.name]
-        actions: list[Action] = []
         blamed = box.crashed(charge=event.charge)
         taken = {number: count for number in box.suspects if (count := self._taken.get(number))}
         if blamed is not None:
@@ -439,29 +444,26 @@ class Switchboard:
         for other in self.boxes.values():
             if other.waiting:
                 other.waiting = {entry for entry in other.waiting if entry[0] != box.name}
-        self._release(actions)
-        return actions
 
-    def _close(self, event: Close, now: int) -> list[Action]:
+    def _close(self, event: Close, now: int, actions: list[Action]) -> None:
         box = self.boxes[event.name]
         box.closed = event.reason
-        actions: list[Action] = []
         for letter, may_have_run in [*box.empty(), *((letter, False) for letter in self._durable.empty(box))]:
             if letter.kind == ASK or wants_answer(letter):
                 self._end_ask(letter, event.reason, may_have_run, actions)
             else:
                 self._bury(box, letter, event.reason, may_have_run, now, actions)
-        self._release(actions)
+        self._release(actions)  # before its name is gone
         if event.forget:
             self._forget_ended(box)
             del self.boxes[event.name]
+            self._replies.forget(event.name)
             self._durable.close(box.name)
             for address, boxes in list(self._routes.items()):
                 if box in boxes:
                     boxes.remove(box)
                     if not boxes:
                         del self._routes[address]
-        return actions
 
     def _end_ask(self, letter: Letter, reason: str, may_have_run: bool, actions: list[Action]) -> None:
         self._taken.pop(letter.id, None)
@@ -501,15 +503,10 @@ class Switchboard:
         self.dead_letters.add(dead)
         actions.append(dead)
 
-    def _retry(self, event: Retry, now: int) -> list[Action]:
+    def _retry(self, event: Retry, now: int, actions: list[Action]) -> None:
         dead = self.dead_letters.remove(event.id)
         letter = Letter(TELL, 0, dead.to, dead.sender, dead.type, dead.payload, dead.priority)
-        actions: list[Action] = []
-        box = self._accept(letter, HOST, dead.sender, now, actions)
-        if box is not None:
-            self._deliver(box, now, actions)
-            self._release(actions)
-        return actions
+        self._accept(letter, HOST, dead.sender, now, actions)
 
 
 def _broken(ask: Ask) -> AgentDown:

@@ -21,7 +21,6 @@ except ImportError:
 from ..errors import BadMessage, ConfigError
 from ..mailbox import ref as refs
 from ..mailbox.letter import (
-    ASK,
     Cancel,
     Crashed,
     Frame,
@@ -267,11 +266,8 @@ class _Life:
                 continue
             if frame.acks:
                 runtime.sending.confirmed(frame.acks)
-            for letter in frame.letters:
-                if letter.kind <= ASK:
-                    runtime.deliver(letter)
-                else:
-                    runtime.replied(letter)
+            if frame.letters:
+                runtime.deliver(frame.letters)
 
     def _noted(self, note: Note) -> None:
         runtime = self._runtime

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -122,8 +122,8 @@ class Runtime(Outbox):
     def note(self, note: UpNote) -> None:
         self.sending.note(note)
 
-    def custody(self) -> Coroutine[Any, Any, None]:
-        return self.sending.custody(current.get())
+    def send(self, letter: Letter) -> Awaitable[None] | None:
+        return self.sending.send(letter, current.get())
 
     async def command(self, do: str, arguments: dict[str, Any]) -> Any:
         encode(arguments)  # raises BadMessage here; in the frame it would cost everything else that leaves with it
@@ -186,25 +186,34 @@ class Runtime(Outbox):
             worker.add_done_callback(self._worked)
             self._workers.append(worker)
 
-    def deliver(self, letter: Letter) -> None:
-        """A letter came in: queue it, or answer at once that it waits for itself."""
-        if letter.chain and self.name in letter.chain and len(self.sending.open) >= self.assignment.concurrency:
-            chain = [each.partition("@")[0] for each in (*letter.chain, self.name)]
-            error = AskCycle(f"{' -> '.join(chain)}: each waits for the next, so none can answer.", chain=chain)
-            failure = Failure.of(error, with_traceback=False)
-            if letter.flags & REMOTE:
-                refusal = asyncio.get_running_loop().create_task(self._refuse(letter, failure))
-                self._refusals.add(refusal)
-                refusal.add_done_callback(self._refusals.discard)
+    def deliver(self, letters: list[Letter]) -> None:
+        """Letters came in: queue what is to be handled, hand replies to whoever waits for them."""
+        queue, came = self._queue, 0
+        for letter in letters:
+            if letter.kind > ASK:
+                self.replied(letter)
+            elif letter.chain and self.name in letter.chain and len(self.sending.open) >= self.assignment.concurrency:
+                self._refuse_cycle(letter)
             else:
-                self.sending.refuse(letter, failure)
-            return
-        self._queue.put(letter)
-        while self._idle:
+                queue.put(letter)
+                came += 1
+        while came and self._idle:
             idle = self._idle.popleft()
             if not idle.done():
                 idle.set_result(None)
-                break
+                came -= 1
+
+    def _refuse_cycle(self, letter: Letter) -> None:
+        """Answer at once that it waits for itself."""
+        chain = [each.partition("@")[0] for each in (*letter.chain, self.name)]
+        error = AskCycle(f"{' -> '.join(chain)}: each waits for the next, so none can answer.", chain=chain)
+        failure = Failure.of(error, with_traceback=False)
+        if letter.flags & REMOTE:
+            refusal = asyncio.get_running_loop().create_task(self._refuse(letter, failure))
+            self._refusals.add(refusal)
+            refusal.add_done_callback(self._refusals.discard)
+        else:
+            self.sending.refuse(letter, failure)
 
     def cancel(self, number: int) -> None:
         """Whoever asked is gone: stop the handler of that letter."""
@@ -237,25 +246,25 @@ class Runtime(Outbox):
             await asyncio.wait(self._workers, timeout=CANCEL_SECONDS)  # one that swallows its cancellation ends with the process
 
     async def _work(self) -> None:
-        worker = asyncio.current_task()
+        worker, loop = asyncio.current_task(), asyncio.get_running_loop()
         assert worker is not None
-        loop = asyncio.get_running_loop()
-        queue, sending = self._queue, self.sending
-        turned = time.monotonic()
+        queue, sending, clock = self._queue, self.sending, time.monotonic
+        turn_ends = clock() + TURN_SECONDS
         while not self._is_stopping:
-            if not queue:
+            if not queue.usual and not queue.others:
                 sending.flush()
+                current.set(None)  # or it would keep the last message
                 idle = loop.create_future()
                 self._idle.append(idle)
                 await idle
-                turned = time.monotonic()
+                turn_ends = clock() + TURN_SECONDS
                 continue
             await self._handle(queue.take(), worker)
-            if sending.ack_count >= FLUSH_ACKS:
+            if sending.ended >= FLUSH_ACKS:
                 sending.flush()
-            if time.monotonic() - turned > TURN_SECONDS:
+            if clock() > turn_ends:
                 await asyncio.sleep(0)
-                turned = time.monotonic()
+                turn_ends = clock() + TURN_SECONDS
         sending.flush()
 
     def _worked(self, worker: "asyncio.Task[None]") -> None:
@@ -267,7 +276,7 @@ class Runtime(Outbox):
 
     async def _handle(self, letter: Letter, worker: "asyncio.Task[Any]") -> None:
         sending = self.sending
-        if sending.is_handled(letter.id):  # also of one that has expired since: it was handled in time
+        if sending.handled and sending.is_handled(letter.id):  # also of one that has expired since: it was handled in time
             return
         if letter.deadline and letter.deadline <= now_ns():
             sending.skip(letter)
@@ -280,6 +289,7 @@ class Runtime(Outbox):
             if route.is_stream and not letter.flags & STREAM and (letter.kind == ASK or wants_answer(letter)):
                 raise not_asked(letter, route)
         except BadMessage as error:
+            current.set(None)
             if letter.headers is not None and letter.headers.get("kind") in ("broadcast", "notice"):
                 sending.skip(letter)  # said to everyone, or told of: nobody must listen
                 await self._answer_remote(letter, None, None)
@@ -287,12 +297,12 @@ class Runtime(Outbox):
             self._warn(letter, f"refused {error.field}", str(error))
             await self._refuse(letter, Failure.of(error, with_traceback=False))
             return
-        delivery = Delivery(letter, worker, self._state if self._is_serial else self._state.view())
-        sending.open[letter.id] = delivery
+        state = self._state if self._is_serial else self._state.view()
+        delivery = sending.open[letter.id] = Delivery(letter, worker, state)
         began = time.monotonic() if not letter.id % SAMPLE else 0.0
         current.set(delivery)
         try:
-            if letter.flags & STREAM or route.is_stream:
+            if route.is_stream or letter.flags & STREAM:
                 result = None
                 await run(route, message, self._flow(delivery), self.fit)
             elif route.is_async:
@@ -301,8 +311,8 @@ class Runtime(Outbox):
                 result = await asyncio.to_thread(route.call, message)
             else:
                 result = route.call(message)
-            changes = delivery.state.collect()
-            if self.steps.has_rows:
+            changes = state.collect()
+            if self.steps.rows:
                 changes = {**changes, **self.steps.forget(letter.id)}
             if letter.kind == ASK:
                 payload = NONE if result is None else self.fit(encode(result))
@@ -338,7 +348,6 @@ class Runtime(Outbox):
             delivery.sends.clear()
             raise
         finally:
-            current.set(None)
             if began:
                 sending.note(Timing(letter.type.rpartition(":")[2], time.monotonic() - began))
 

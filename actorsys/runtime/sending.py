@@ -12,13 +12,15 @@ custody. What may pass them is the answer of a handler that changed nothing, sen
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
+
+from msgspec import Struct
 
 from ..clock import wall_ns
 from ..errors import StateError
 from ..mailbox.codec import decode_frame, encode, encode_frame
 from ..mailbox.framing import PREFIX
-from ..mailbox.letter import AGAIN, ASK, FAILURE, TELL, Failed, Frame, Letter, UpNote
+from ..mailbox.letter import AGAIN, ASK, FAILURE, TELL, DownNote, Failed, Frame, Letter, UpNote
 from ..mailbox.pipe import Pipe
 from ..memory.base import PASSING, Memory, StoredFrame
 from ..messages import Failure
@@ -31,17 +33,14 @@ OUTBOX_LETTERS = 256  # unsent letters at which a tell in a handler flushes; two
 RETRY_FIRST, RETRY_MAX = 0.1, 2.0  # seconds until a commit that failed is tried again; doubles
 
 
-class _Batch:
-    """What the next frame will carry."""
+class _Batch(Struct):
+    """What the next frame will carry; a Struct, as there is one for each."""
 
-    __slots__ = ("acks", "changes", "letters", "notes", "waiters")
-
-    def __init__(self) -> None:
-        self.acks: list[int] = []
-        self.letters: list[Letter] = []
-        self.notes: list[UpNote] = []
-        self.changes: Changes = {}
-        self.waiters: list[asyncio.Future[None]] = []  # of those who wait for it to be in custody
+    acks: list[int] = []
+    letters: list[Letter] = []
+    notes: list[UpNote | DownNote] = []
+    changes: Changes = {}
+    waiters: list["asyncio.Future[None]"] = []  # of those who wait for it to be in custody
 
 
 class _Ready:
@@ -97,12 +96,13 @@ class Sending:
         self._loop = asyncio.get_running_loop()
         self._batch = _Batch()
         self._bytes = 0  # of payloads in it, and of what the open deliveries have sent
+        self.ended = 0  # letters that are done with since the last flush
         self._is_due = False
         self._throttled: asyncio.Future[None] | None = None
         self.open: dict[int, Delivery] = {}  # deliveries whose handlers run
         numbered = sorted((decode_frame(frame.frame[PREFIX.size :]).number, frame) for frame in stored)
         self._again = [(number, frame) for number, frame in numbered if number > assignment.last_frame]
-        self._handled = {message_id for _, frame in self._again for message_id in frame.message_ids}
+        self.handled = {message_id for _, frame in self._again for message_id in frame.message_ids}
         for number, frame in numbered:
             if number <= assignment.last_frame:
                 memory.confirmed(frame.message_ids)
@@ -137,10 +137,11 @@ class Sending:
             changes or delivery.sends or delivery.told or delivery.flow or delivery.state.saw(self._held)
         ):
             batch = self._aside
+        letter = delivery.letter
         delivery.is_open = False
-        del self.open[delivery.letter.id]
+        del self.open[letter.id]
         if delivery.sends:
-            if delivery.told or delivery.letter.flags & AGAIN:
+            if delivery.told or letter.flags & AGAIN:
                 _count(delivery)
             batch.letters += delivery.sends
         if reply is not None:
@@ -151,13 +152,15 @@ class Sending:
         if failure is not None:
             batch.notes.append(failure)
         else:
-            batch.acks.append(delivery.letter.id)
+            batch.acks.append(letter.id)
+        self.ended += 1
         if self._bytes > self._flush_bytes:
             self.flush()
 
     def skip(self, letter: Letter) -> None:
         """Acknowledge a letter whose deadline has passed, unhandled."""
         self._unhandled.acks.append(letter.id)
+        self.ended += 1
 
     def refuse(self, letter: Letter, failure: Failure) -> None:
         """Answer, or dead-letter, a letter without a handler having run."""
@@ -178,10 +181,6 @@ class Sending:
         self._batch.notes.append(note)
         self.schedule()
 
-    @property
-    def ack_count(self) -> int:
-        return len(self._batch.acks) + len(self._aside.acks)
-
     def schedule(self) -> None:
         """Flush when the loop turns."""
         if not self._is_due:
@@ -192,16 +191,15 @@ class Sending:
         self._is_due = False
         self.flush()
 
-    async def custody(self, delivery: Delivery | None) -> None:
-        """In a handler, wait only when the outbox is full; elsewhere until what was posted is in custody."""
+    def send(self, letter: Letter, delivery: Delivery | None) -> Awaitable[None] | None:
+        """Post a tell. In a handler, wait only when the outbox is full; elsewhere until it is in custody."""
+        self.post(letter, delivery)
         if delivery is not None and delivery.is_open:
-            if len(delivery.sends) >= OUTBOX_LETTERS:
-                await self._throttle()
-            return
+            return self._throttle() if len(delivery.sends) >= OUTBOX_LETTERS else None
         taken = self._loop.create_future()
         self._batch.waiters.append(taken)
         self.schedule()
-        await taken
+        return taken
 
     async def _throttle(self) -> None:
         """Flush, and wait until the frame before this one was taken: so the loop turns, and we hear of full mailboxes in time."""
@@ -216,7 +214,7 @@ class Sending:
     def flush(self) -> None:
         """Send what there is now, or hand it to the backend to be committed and sent."""
         batch, size = self._batch, self._bytes
-        self._bytes = 0
+        self._bytes = self.ended = 0
         for delivery in self.open.values():
             if delivery.sends:
                 _count(delivery)
@@ -227,7 +225,7 @@ class Sending:
         if not (batch.acks or batch.letters or batch.notes or batch.changes or batch.waiters):
             return
         self._batch = _Batch()
-        frame = Frame(batch.acks, batch.letters, list(batch.notes))
+        frame = Frame(batch.acks, batch.letters, batch.notes)
         if batch.waiters or (batch.changes and self._memory.is_durable):
             frame.number = self._number
             self._number += 1
@@ -251,7 +249,7 @@ class Sending:
         batch = self._aside
         if batch.acks or batch.letters or batch.notes:
             self._aside = _Batch()
-            self._pipe.send(Frame(batch.acks, batch.letters, list(batch.notes)))
+            self._pipe.send(Frame(batch.acks, batch.letters, batch.notes))
 
     async def _commit(self) -> None:
         wait = RETRY_FIRST
@@ -380,7 +378,7 @@ class Sending:
 
     def is_handled(self, letter_id: int) -> bool:
         """Whether an earlier life handled the letter; its frame, which acknowledges it, is on its way."""
-        return bool(self._handled) and f"{self._run}.{letter_id}" in self._handled
+        return f"{self._run}.{letter_id}" in self.handled
 
     def confirmed(self, numbers: Iterable[int]) -> None:
         """The supervisor took these frames."""

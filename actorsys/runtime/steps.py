@@ -20,7 +20,7 @@ Commit = Callable[[Changes], Awaitable[None]]
 
 class Steps:
     def __init__(self, stored: dict[str, bytes], run: str, commit: Commit, *, is_durable: bool) -> None:
-        self._rows = stored
+        self.rows = stored
         self._run = run
         self._commit = commit
         self._is_durable = is_durable
@@ -61,7 +61,7 @@ class Steps:
         begun = delivery.steps or set()
         prefix = self._key(delivery.letter.id, "")
         numbers = {}
-        for name in (*(key.removeprefix(prefix) for key in self._rows if key.startswith(prefix)), *begun):
+        for name in (*(key.removeprefix(prefix) for key in self.rows if key.startswith(prefix)), *begun):
             parts = name.split("/")
             if len(parts) == 3 and parts[0] == kind and parts[1].isdigit():
                 numbers[int(parts[1])] = name
@@ -70,35 +70,31 @@ class Steps:
                 return name
         return f"{kind}/{max(numbers, default=0) + 1}/{digest}"
 
-    @property
-    def has_rows(self) -> bool:
-        return bool(self._rows)
-
     def forget(self, letter_id: int) -> Changes:
         """Deletes the rows of a message; part of the frame that acknowledges it."""
         prefix = self._key(letter_id, "")
-        keys = [key for key in self._rows if key.startswith(prefix)]
+        keys = [key for key in self.rows if key.startswith(prefix)]
         for key in keys:
-            del self._rows[key]
+            del self.rows[key]
         return dict.fromkeys(keys)
 
     def forget_all_but(self, run: str) -> Changes:
         """Deletes what is left of earlier runs, whose messages never come again."""
-        keys = [key for key in self._rows if not key.startswith(f"{PREFIX}{run}.")]
+        keys = [key for key in self.rows if not key.startswith(f"{PREFIX}{run}.")]
         for key in keys:
-            del self._rows[key]
+            del self.rows[key]
         return dict.fromkeys(keys)
 
     def listing(self) -> bytes:
         """What `actorsys steps` shows, encoded."""
-        return encode(listing(self._rows))
+        return encode(listing(self.rows))
 
     def _row(self, key: str) -> Row | None:
-        data = self._rows.get(key)
+        data = self.rows.get(key)
         return None if data is None else decode(data, Row)
 
     async def _store(self, key: str, row: Row) -> None:
-        self._rows[key] = data = encode(row)
+        self.rows[key] = data = encode(row)
         await self._commit({key: data})
 
     def _key(self, letter_id: int, name: str) -> str:

@@ -316,7 +316,7 @@ class Driver:
                         waiter = self.snapshots.pop(number, None)
                         if waiter is not None and not waiter.done():
                             waiter.set_result(state)
-        self.mail.posted(member.name, frames)
+        self.mail.posted(member.name, frames, now_ns())
 
     def _flooded(self, name: str, address: str) -> None:
         """It does not heed a full mailbox, so that only its end can bound what it sends."""

@@ -10,10 +10,10 @@ from ..bus.counters import Often
 from ..clock import now_ns
 from ..errors import AgentDown
 from ..mailbox.codec import encode
-from ..mailbox.dead_letters import DeadLetter
+from ..mailbox.dead_letters import Action, DeadLetter
 from ..mailbox.durable import Store
 from ..mailbox.journal import Entry, Journal, encode_letter
-from ..mailbox.letter import FAILURE, HOST, REPLY, TELL, Command, Frame, Letter, Note, UpNote
+from ..mailbox.letter import FAILURE, HOST, REPLY, Command, Frame, Letter, Note, UpNote
 from ..mailbox.outbox import Outbox
 from ..mailbox.pipe import Pipe
 from ..mailbox.switchboard import Switchboard
@@ -35,26 +35,25 @@ class HostOutbox(Outbox):
         self._commands = commands
         self._next_frame = 1
         self._unconfirmed: dict[int, asyncio.Future[None]] = {}
-        self._last: asyncio.Future[None] | None = None
 
     def post(self, letter: Letter) -> None:
         if not self._mail.switchboard.knows(letter.to):
             raise self._mail.switchboard.unknown(letter.to)
-        frame = Frame(letters=[letter])
-        if letter.kind == TELL and self._mail.switchboard.is_durable(letter.to):
-            frame.number = self._next_frame
-            self._next_frame += 1
-            self._last = self._unconfirmed[frame.number] = asyncio.get_running_loop().create_future()
-        self._mail.handle_soon(Posted(HOST, frame))
+        self._mail.send(letter)
+
+    def send(self, letter: Letter) -> Awaitable[None] | None:
+        """In memory a letter is in custody at once; on disk when it is written."""
+        if not self._mail.switchboard.is_durable(letter.to):
+            self.post(letter)
+            return None
+        number = self._next_frame
+        self._next_frame += 1
+        written = self._unconfirmed[number] = asyncio.get_running_loop().create_future()
+        self._mail.handle_soon(Posted(HOST, Frame([], [letter], [], number)))
+        return written
 
     def note(self, note: UpNote) -> None:
         self._mail.handle_soon(Posted(HOST, Frame(notes=[note])))
-
-    async def custody(self) -> None:
-        """In memory a letter is in custody at once; on disk when it is written."""
-        last, self._last = self._last, None
-        if last is not None:
-            await last
 
     def confirmed(self, number: int) -> None:
         written = self._unconfirmed.pop(number, None)
@@ -87,57 +86,80 @@ class Mail:
 
     def handle(self, *batch: Event) -> list[Blamed]:
         """Take events, send what they lead to; the letters that agents were found to die on."""
-        blamed: list[Blamed] = []
-        now = now_ns()
+        now, actions = now_ns(), []
         for event in batch:
-            for action in self.switchboard.handle(event, now):
-                match action:
-                    case Deliver(to, letters):
-                        if to == HOST:
-                            for letter in letters:
-                                self.outbox.replied(letter)
-                        else:
-                            self._frame(to).letters.extend(letters)
-                    case Confirm(to, number):
-                        if to == HOST:
-                            self.outbox.confirmed(number)
-                        else:
-                            self._frame(to).acks.append(number)
-                    case Tell(to, note):
-                        if to == HOST:
-                            self.outbox.noted(note)  # type: ignore[arg-type]  # the host handles no letters that could be cancelled
-                        else:
-                            self._frame(to).notes.append(note)
-                    case Blamed():
-                        blamed.append(action)
-                    case Unanswered():
-                        self.on_unanswered(action)
-                    case Flood(name, address):
-                        self.on_flood(name, address)
-                    case Store():
-                        self._store(action)
-                    case DeadLetter():
-                        self._report(action)
-        if not self._is_corked:
-            self._flush()
-        return blamed
+            actions += self.switchboard.handle(event, now)
+        self._perform(actions)
+        return [action for action in actions if type(action) is Blamed]
 
     def handle_soon(self, event: Event) -> None:
         """Take an event of the host: sent at once if it is the first of this loop turn, together with the others if not."""
         self.handle(event)
-        if not self._is_corked:
-            self._is_corked = True
-            asyncio.get_running_loop().call_soon(self._uncork)
+        self._cork()
 
-    def posted(self, name: str, frames: list[Frame]) -> None:
+    def send(self, letter: Letter) -> None:
+        """Take a letter of the host into custody; it goes out as with `handle_soon`."""
+        now, actions = now_ns(), []  # type: ignore[var-annotated]
+        self.switchboard.take_letter(letter, now, actions)
+        if self._is_corked:
+            if actions:
+                self._perform(actions)
+            return
+        self.switchboard.settle(now, actions)
+        self._perform(actions)
+        self._cork()
+
+    def posted(self, name: str, frames: list[Frame], now: int) -> None:
         """Frames came in from an agent."""
+        board, actions = self.switchboard, []  # type: ignore[var-annotated]
         for frame in frames:
             for note in frame.notes:
                 if type(note) is Command:
                     task = asyncio.ensure_future(self._obey(name, note))
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
-        self.handle(*[Posted(name, frame) for frame in frames])
+            board.take(name, frame, now, actions)
+        board.settle(now, actions)
+        self._perform(actions)
+
+    def _perform(self, actions: list[Action]) -> None:
+        for action in actions:
+            kind = type(action)  # cheaper than `match`, which looks at the attributes of each
+            if kind is Deliver:
+                self._deliver(action.to, action.letters)  # type: ignore[attr-defined]
+            elif kind is Confirm or kind is Tell:
+                self._pass_on(action)  # type: ignore[arg-type]
+            elif kind is Unanswered:
+                self.on_unanswered(action)  # type: ignore[arg-type]
+            elif kind is Flood:
+                self.on_flood(action.name, action.to)  # type: ignore[attr-defined]
+            elif kind is Store:
+                self._store(action)  # type: ignore[arg-type]
+            elif kind is DeadLetter:
+                self._report(action)  # type: ignore[arg-type]
+        if not self._is_corked and self._waiting:
+            self._flush()
+
+    def _deliver(self, to: str, letters: list[Letter]) -> None:
+        if to == HOST:
+            for letter in letters:
+                self.outbox.replied(letter)
+        elif (frame := self._waiting.get(to)) is not None:
+            frame.letters += letters
+        else:
+            self._waiting[to] = Frame([], letters, [])
+
+    def _pass_on(self, action: Confirm | Tell) -> None:
+        is_host = action.to == HOST
+        if isinstance(action, Confirm):
+            if is_host:
+                self.outbox.confirmed(action.number)
+            else:
+                self._frame(action.to).acks.append(action.number)
+        elif is_host:
+            self.outbox.noted(action.note)  # type: ignore[arg-type]  # the host handles no letters that could be cancelled
+        else:
+            self._frame(action.to).notes.append(action.note)
 
     def note(self, to: str, note: Note) -> None:
         """Send control, at once."""
@@ -199,9 +221,16 @@ class Mail:
             frame = self._waiting[to] = Frame([], [], [])
         return frame
 
+    def _cork(self) -> None:
+        if not self._is_corked:
+            self._is_corked = True
+            asyncio.get_running_loop().call_soon(self._uncork)
+
     def _uncork(self) -> None:
         self._is_corked = False
-        self._flush()
+        actions: list[Action] = []
+        self.switchboard.settle(now_ns(), actions)
+        self._perform(actions)
 
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, {}

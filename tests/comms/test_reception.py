@@ -1,7 +1,7 @@
 """How mail from NATS gets into custody: in order, bounded, and answered when it cannot."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any
 
@@ -40,8 +40,9 @@ class Box(Outbox):
     def note(self, note: UpNote) -> None:
         raise AssertionError(f"nothing here is noted: {note}")
 
-    async def custody(self) -> None:
-        await self.taken.wait()
+    def send(self, letter: Letter) -> Awaitable[Any] | None:
+        self.post(letter)
+        return self.taken.wait()
 
     async def command(self, do: str, arguments: dict[str, Any]) -> Any:
         raise AssertionError(f"nothing here is commanded: {do}")

@@ -67,6 +67,17 @@ class World:
     def box(self, member="a/0"):
         return self.board.boxes[member]
 
+    def take(self, source, *letters, acks=(), now=NOW):
+        """As a driver does it that has read several frames."""
+        actions = []
+        self.board.take(source, Frame(list(acks), list(letters)), now, actions)
+        return actions
+
+    def settle(self, now=NOW):
+        actions = []
+        self.board.settle(now, actions)
+        return actions
+
     def post(self, source=HOST, *letters, acks=(), notes=(), number=0, now=NOW):
         return self.board.handle(Posted(source, Frame(list(acks), list(letters), list(notes), number)), now)
 
@@ -117,6 +128,40 @@ def world():
 
 
 # --- acceptance
+
+
+def test_frames_that_are_taken_together_go_out_together(world):
+    box = world.open(window=2)
+    assert world.take(HOST, letter(TELL, 0, "a")) == []
+    assert world.take("b/0", letter(ASK, 7, "a"), letter(TELL, 0, "a")) == []
+    assert (box.depth, box.out) == (3, {})
+    assert ids(world.settle()) == [1, 2]
+    assert world.settle() == []
+    assert world.take("a/0", acks=[1]) == []
+    assert ids(world.settle()) == [3]
+
+
+def test_who_must_not_wait_hears_at_once(world):
+    world.open(size=1)
+    assert of(Tell, world.take(HOST, letter(TELL, 0, "a"))) == [Tell(HOST, Full("a"))]
+    (failure,) = delivered(world.take(HOST, letter(ASK, 5, "nobody")), HOST)
+    assert (failure.kind, failure.id) == (FAILURE, 5)
+    world.settle()
+    world.take("a/0", acks=[1])
+    assert world.settle() == [Tell(HOST, Room("a"))]
+
+
+def test_a_letter_that_waits_to_go_out_is_taken_back_or_kept_like_any_other(world):
+    world.open()
+    world.take(HOST, letter(ASK, 1, "a"), letter(TELL, 0, "a"))
+    assert world.post(HOST, notes=[Forget(1)]) == [
+        Deliver("a/0", [world.box().out[2]])
+    ]  # taken back; the tell went out meanwhile
+    world.take(HOST, letter(TELL, 0, "a"))
+    world.gone()
+    assert world.settle() == []
+    assert ids(world.up()) == [2]  # the suspect first, alone
+    assert ids(world.post("a/0", acks=[2])) == [3]
 
 
 def test_a_tell_is_delivered_with_an_id_of_custody_and_the_senders_name(world):
@@ -1030,6 +1075,21 @@ def test_a_stream_of_which_a_part_has_passed_ends_with_its_agent(world, stream):
     assert [action.letter.deliveries for action in of(Blamed, actions)] == [1]
     assert world.up() == []
     assert world.box().depth == 0
+
+
+def test_a_stream_whose_first_parts_come_in_a_stored_frame_ends_there(world, stream):
+    world.gone()
+    delivered(world.post("a/0", part(stream, 1)), "b/0")  # its next life sends what the last one had stored
+    (failure,) = delivered(world.up(), "b/0")
+    assert (failure.kind, failure.id) == (FAILURE, 7)
+    assert world.box().depth == 0
+
+
+def test_a_stream_that_ends_in_a_stored_frame_is_whole(world, stream):
+    world.gone()
+    passed = delivered(world.post("a/0", part(stream, 1), end(stream, 1), acks=[stream]), "b/0")
+    assert [each.kind for each in passed] == [PART, REPLY]
+    assert world.up() == []
 
 
 def test_a_stream_without_a_part_is_delivered_again(world, stream):

@@ -80,8 +80,12 @@ class MailOracle:
                 for address in addresses:
                     self.addresses.setdefault(address, []).append(name)
             case Up(name):
-                self.boxes[name].is_up = True
-                self.boxes[name].ended.clear()
+                box = self.boxes[name]
+                box.is_up = True
+                for item in [item for item in box.items if item.parts and item.is_open]:  # parts of a stored frame
+                    self.leave(box, item, "cut")
+                    self.end_ask(item)
+                box.ended.clear()
                 self.deliver(self.boxes[name])
             case Respec(name, spec):
                 self.boxes[name].spec = spec

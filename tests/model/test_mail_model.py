@@ -31,6 +31,12 @@ def test_200_nodes_lose_double_and_reorder_nothing():
         simulate(seed)
 
 
+@pytest.mark.slow
+def test_nor_do_200_nodes_that_take_several_frames_at_once():
+    for seed in range(SEEDS):
+        simulate(seed, with_oracle=False)
+
+
 def test_a_seed_decides_everything():
     assert simulate(3).trace == simulate(3).trace
 

@@ -27,9 +27,11 @@ class Durable(InMemory):
         self.commits = []
         self.gone = []
         self.error = None
+        self.refused = 0
 
     async def commit(self, changes, message_ids, frame):
         if self.error is not None:
+            self.refused += 1
             raise self.error
         await asyncio.sleep(0)
         self.commits.append((dict(changes), tuple(message_ids), bytes(frame)))
@@ -61,7 +63,7 @@ class Rig:
     def ask(self, message, **more):
         """Deliver an ask; its id."""
         letter = self.letter(message, **more)
-        self.runtime.deliver(letter)
+        self.runtime.deliver([letter])
         return letter.id
 
     def tell(self, message, **more):

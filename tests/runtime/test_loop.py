@@ -105,7 +105,7 @@ def test_a_handler_knows_its_name_its_sender_and_its_message(check):
     async def body(rig):
         letter = rig.letter(Who())
         letter.sender = "friend"
-        rig.runtime.deliver(letter)
+        rig.runtime.deliver([letter])
         assert decode((await answer(rig, letter.id)).payload) == ["a", "friend", f"run.{letter.id}"]
         assert decode((await answer(rig, rig.ask(Who()))).payload)[1] is None
         assert (rig.agent.sender, rig.agent.message) == (None, None)
@@ -169,7 +169,7 @@ def test_an_exception_answers_the_asker_and_takes_back_state_and_sends(check):
 def test_on_error_says_what_an_exception_does_to_the_agent(check, kind, flags, on_error, ends):
     async def body(rig):
         letter = rig.letter(Lose(), kind=kind, flags=flags)
-        rig.runtime.deliver(letter)
+        rig.runtime.deliver([letter])
         if ends is Command:  # it asks to be stopped, so that no restart type revives it
             asked = Command(0, "stop", {"names": ["a/0"], "cause": "by itself: KeyError: 'lost'"})
             await eventually(lambda: asked in rig.notes)
@@ -262,7 +262,7 @@ def test_a_message_that_does_not_fit_is_refused_and_disturbs_nothing(check, kind
 @pytest.mark.parametrize("type", ["", "Add", "no:Such"])
 def test_hostile_bytes_are_refused(check, payload, type):
     async def body(rig):
-        rig.runtime.deliver(Letter(ASK, 50, "a", "b", type, payload))
+        rig.runtime.deliver([Letter(ASK, 50, "a", "b", type, payload)])
         assert failure(await answer(rig, 50)).kind == "BadMessage"
 
     check(Worker, body)
@@ -272,7 +272,7 @@ def test_plain_values_reach_a_handler_by_the_name_of_its_type(check):
     async def body(rig):
         assert decode((await answer(rig, rig.ask({"type": "Add", "n": 2}))).payload) == 2
         assert decode((await answer(rig, rig.ask({"type": "Add", "n": "3"}, flags=LENIENT))).payload) == 5
-        rig.runtime.deliver(Letter(ASK, 50, "a", "b", "Add", encode({"n": "4"}), flags=LENIENT))
+        rig.runtime.deliver([Letter(ASK, 50, "a", "b", "Add", encode({"n": "4"}), flags=LENIENT)])
         assert decode((await answer(rig, 50)).payload) == 9
 
     check(Worker, body)
@@ -383,9 +383,9 @@ def test_a_flood_of_failing_messages_from_off_the_node_is_a_few_lines_with_the_f
         rig.runtime.often = Often(60.0)
         bad = Letter(TELL, 0, "a", "far", "", encode({"type": "Nope"}), flags=REMOTE)
         for number in range(1, 201):
-            rig.runtime.deliver(rig.letter(Lose(), kind=TELL, flags=REMOTE))
+            rig.runtime.deliver([rig.letter(Lose(), kind=TELL, flags=REMOTE)])
             bad.id = 1000 + number
-            rig.runtime.deliver(msgspec.structs.replace(bad))
+            rig.runtime.deliver([msgspec.structs.replace(bad)])
         await eventually(lambda: len([note for note in rig.notes if type(note) is Failed]) == 400)
 
     check(Worker, body)

@@ -282,7 +282,7 @@ def test_when_it_can_write_again_everything_is_stored_once_in_one_transaction(ch
 
 def test_it_is_said_once_that_it_cannot_write_and_once_that_it_can(check, durable, caplog):
     async def body(rig, first):
-        await asyncio.sleep(0.12)  # of at least two tries
+        await eventually(lambda: durable.refused >= 3)
         durable.error = None
         await rig.acked(first)
         said = [(record.name, record.levelname, record.getMessage()) for record in caplog.records if record.name == "a"]

@@ -101,7 +101,7 @@ def test_with_remote_state_it_can_be_written_from_off_the_node(served):
 @pytest.mark.parametrize(("payload", "answer"), [({"type": "Get", "key": "a"}, 1), ({"type": "List"}, ["a"])])
 def test_plain_json_reads_it_too(served, payload, answer):
     async def body(rig):
-        rig.runtime.deliver(Letter(ASK, 1, "a", HOST, "", encode(payload)))
+        rig.runtime.deliver([Letter(ASK, 1, "a", HOST, "", encode(payload))])
         await rig.acked(1)
         assert decode(rig.letters[0].payload) == answer
 
@@ -119,7 +119,7 @@ class Shopping(Agent):
 
 def test_a_name_that_the_agent_uses_for_its_own_message_is_its_own(served):
     async def body(rig):
-        rig.runtime.deliver(Letter(ASK, 99, "a", HOST, "", encode({"type": "List"})))
+        rig.runtime.deliver([Letter(ASK, 99, "a", HOST, "", encode({"type": "List"}))])
         await rig.acked(99)
         assert decode(rig.letters[0].payload) == "milk"
         assert await asked(rig, List()) == []
@@ -129,7 +129,7 @@ def test_a_name_that_the_agent_uses_for_its_own_message_is_its_own(served):
 
 def test_an_unknown_message_names_the_agents_own(served):
     async def body(rig):
-        rig.runtime.deliver(Letter(ASK, 1, "a", HOST, "", encode({"type": "Nonsense"})))
+        rig.runtime.deliver([Letter(ASK, 1, "a", HOST, "", encode({"type": "Nonsense"}))])
         await rig.acked(1)
         (letter,) = rig.letters
         assert letter.kind == FAILURE

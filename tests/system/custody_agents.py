@@ -232,10 +232,11 @@ class Mortal(Agent):
     async def on_start(self) -> None:
         deliver, send_bytes = Runtime.deliver, Pipe.send_bytes
 
-        def dying_deliver(runtime: Runtime, letter: Letter) -> None:
-            if letter.type.endswith(":Item") and letter.payload.endswith(b"\x02") and self.once():
-                die()
-            deliver(runtime, letter)
+        def dying_deliver(runtime: Runtime, letters: list[Letter]) -> None:
+            for letter in letters:
+                if letter.type.endswith(":Item") and letter.payload.endswith(b"\x02") and self.once():
+                    die()
+            deliver(runtime, letters)
 
         def dying_send(pipe: Pipe, data: Any) -> None:
             if self.point == "before the frame" and self.has_come and self.once():
