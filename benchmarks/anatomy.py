@@ -32,14 +32,15 @@ Stamps = list[tuple[int, str]]
 Spent = dict[str, int]
 
 # Which step ends at a stamp. A hop begins with the write of one process and ends when the next one runs.
-FIRST = "`ask`: payload, letter, future, timer"
+FIRST = "`ask`: payload, letter, future"
 HOP = "write, until the other process runs"
 STEPS = {
     "run": HOP,
     "read": "read from the socket",
     "decoded": "decode the frame",
     "route": "to the switchboard",
-    "routed": "switchboard: custody and routing",
+    "taken": "switchboard: custody",
+    "routed": "switchboard: what goes out now",
     "reading": "to the handler: queue, wake the worker",
     "handle": "decode the message, call the handler",
     "handled": "the handler",
@@ -97,7 +98,9 @@ class Watch:
         self.mark(pipe, "decode_frame", after="decoded")
         self.mark(pipe, "encode_frame", before="encode")
         self.mark(os, "write", before="write")
-        self.mark(Switchboard, "handle", "route", "routed")
+        self.mark(Switchboard, "take", "route", "taken")
+        self.mark(Switchboard, "take_letter", "route", "taken")
+        self.mark(Switchboard, "settle", after="routed")
         self.mark(Reading, "read", before="reading")
 
     def sums(self) -> None:
@@ -105,7 +108,8 @@ class Watch:
         self.clock(pipe, "decode_frame", "decode frames")
         self.clock(pipe, "encode_frame", "encode frames")
         self.clock(os, "write", "write to the socket")
-        self.clock(Switchboard, "handle", "switchboard: custody and routing")
+        self.clock(Switchboard, "take", "switchboard: custody and routing")
+        self.clock(Switchboard, "settle", "switchboard: what goes out now")
 
     def end(self) -> None:
         while self._undo:

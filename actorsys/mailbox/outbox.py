@@ -88,10 +88,9 @@ class _Late(Exception):
     """No answer within the timeout."""
 
 
-def _checked(priority: int) -> int:
+def _check(priority: int) -> None:
     if priority not in PRIORITIES:
         raise BadMessage(f"priority {priority!r}; it goes from 1 (urgent) to 5", field="priority")
-    return priority
 
 
 def _bounded(timeout: float) -> float:
@@ -163,14 +162,20 @@ class Outbox(ABC):
             await self.wait_room(to)
         cls = type(message)
         kind = _kinds.get(cls) or _kind(cls)
-        letter = Letter(TELL, 0, to, "", kind.id, self.fit(encode(message)), _checked(priority))
+        payload = encode(message)
+        if priority != DEFAULT_PRIORITY:
+            _check(priority)
+        if len(payload) > self.max_payload:
+            self.fit(payload)
+        letter = Letter(TELL, 0, to, "", kind.id, payload, priority)
         if self.far is not None and to not in self._here and not await self.is_here(to):
             await self.far.tell(letter, self.trace())
         elif (accepted := self.send(letter)) is not None:
             await accepted
 
     async def tell_raw(self, to: str, kind: str, payload: bytes, *, priority: int, flags: int) -> None:
-        letter = Letter(TELL, 0, to, "", kind, self.fit(payload), _checked(priority), 0, flags)
+        _check(priority)
+        letter = Letter(TELL, 0, to, "", kind, self.fit(payload), priority, 0, flags)
         if self.far is not None and not await self.is_here(to):
             await self.far.tell(letter, self.trace())
         elif (accepted := self.send(letter)) is not None:
@@ -219,9 +224,12 @@ class Outbox(ABC):
             message = encode(message)
         if not 0 <= timeout <= MAX_TIMEOUT:
             timeout = _bounded(timeout)
+        if priority != DEFAULT_PRIORITY:
+            _check(priority)
+        if len(message) > self.max_payload:
+            self.fit(message)
         deadline = now_ns() + int(timeout * SECOND_NS)
-        chain = self.chain()
-        letter = Letter(ASK, 0, to, "", kind.id, self.fit(message), _checked(priority), deadline, flags, 0, chain)
+        letter = Letter(ASK, 0, to, "", kind.id, message, priority, deadline, flags, 0, self.chain())
         if self.far is not None and to not in self._here and not await self.is_here(to):
             return await self.far.ask(letter, self.trace(), kind.reply, idempotent=idempotent)
         if self._full and to in self._full:
@@ -261,7 +269,8 @@ class Outbox(ABC):
         self, to: str, kind: Kind, payload: bytes, *, timeout: float, priority: int, flags: int, room: float = ROOM_TIMEOUT
     ) -> Stream[Any]:
         timeout = _bounded(timeout)
-        letter = Letter(ASK, 0, to, "", kind.id, self.fit(payload), _checked(priority), 0, flags | STREAM)
+        _check(priority)
+        letter = Letter(ASK, 0, to, "", kind.id, self.fit(payload), priority, 0, flags | STREAM)
 
         async def open() -> Parts:
             letter.deadline = now_ns() + int(timeout * SECOND_NS)

@@ -85,7 +85,7 @@ class Switchboard:
         self._recent = Recent()
         self._durable = Durable()
         self._taken: dict[int, int] = {}  # letter in flight -> how many of its handler's tells were taken
-        self._touched: dict[str, Mailbox] = {}  # those from which something may go out now
+        self.touched: dict[str, Mailbox] = {}  # those from which something may go out now
         self._short: set[str] = set()  # mailboxes that have told senders to wait
         self._next = 1
         self._table: dict[type[Event], Callable[[Any, int, list[Action]], object]] = {
@@ -108,8 +108,8 @@ class Switchboard:
 
     def settle(self, now: int, actions: list[Action]) -> None:
         """After any number of letters: what may go out now, who has room again, what must be stored."""
-        if self._touched:
-            touched, self._touched = self._touched, {}
+        if self.touched:
+            touched, self.touched = self.touched, {}
             for box in touched.values():
                 self._deliver(box, now, actions)
         if self._short:
@@ -143,7 +143,9 @@ class Switchboard:
         self.take(event.name, event.frame, now, actions)
 
     def take_letter(self, letter: Letter, now: int, actions: list[Action]) -> None:
-        """Take a tell or an ask of HOST that comes without a frame."""
+        """Take a tell or an ask of HOST that comes without a frame. Raises UnknownAgent."""
+        if letter.to not in self._routes:
+            raise self.unknown(letter.to)
         self._accept(letter, HOST, HOST, now, actions)
 
     def take(self, source: str, frame: Frame, now: int, actions: list[Action]) -> None:
@@ -160,7 +162,8 @@ class Switchboard:
         if box is not None:
             if frame.acks:
                 self._acknowledge(box, frame.acks)
-            self._touched[source] = box
+            if box.depth > len(box.out):
+                self.touched[source] = box
         for note in frame.notes:
             if type(note) is Failed and box is not None:
                 self._failed(box, note, now, actions)
@@ -208,7 +211,7 @@ class Switchboard:
             self._durable.put(box, letter)
         else:
             box.put(letter)
-        self._touched[box.name] = box
+        self.touched[box.name] = box
         if not number % SAMPLE:
             box.since[number] = now
         if box.is_full:
@@ -393,17 +396,17 @@ class Switchboard:
         boxes, due = self._durable.stored(event.number)
         actions += due
         for box in boxes:
-            self._touched[box.name] = box
+            self.touched[box.name] = box
 
     def _reopen(self, event: Reopen, now: int, actions: list[Action]) -> None:
         self.boxes[event.name].closed = ""
 
     def _respec(self, event: Respec, now: int, actions: list[Action]) -> None:
-        box = self._touched[event.name] = self.boxes[event.name]
+        box = self.touched[event.name] = self.boxes[event.name]
         box.spec, box.shown = event.spec, event.shown
 
     def _up(self, event: Up, now: int, actions: list[Action]) -> None:
-        box = self._touched[event.name] = self.boxes[event.name]
+        box = self.touched[event.name] = self.boxes[event.name]
         box.is_up = True
         for letter in [letter for letter in box.suspects.values() if self._replies.has_parts(letter.id)]:
             box.remove_suspect(letter.id)  # its first parts were in a stored frame, which came only now; else as in `_gone`

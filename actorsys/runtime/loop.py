@@ -189,6 +189,7 @@ class Runtime(Outbox):
     def deliver(self, letters: list[Letter]) -> None:
         """Letters came in: queue what is to be handled, hand replies to whoever waits for them."""
         queue, came = self._queue, 0
+        self.sending.has_asked = False
         for letter in letters:
             if letter.kind > ASK:
                 self.replied(letter)
@@ -207,13 +208,12 @@ class Runtime(Outbox):
         """Answer at once that it waits for itself."""
         chain = [each.partition("@")[0] for each in (*letter.chain, self.name)]
         error = AskCycle(f"{' -> '.join(chain)}: each waits for the next, so none can answer.", chain=chain)
-        failure = Failure.of(error, with_traceback=False)
         if letter.flags & REMOTE:
-            refusal = asyncio.get_running_loop().create_task(self._refuse(letter, failure))
+            refusal = asyncio.get_running_loop().create_task(self._refuse(letter, Failure.of(error, with_traceback=False)))
             self._refusals.add(refusal)
             refusal.add_done_callback(self._refusals.discard)
         else:
-            self.sending.refuse(letter, failure)
+            self.sending.refuse(letter, Failure.of(error, with_traceback=False))
 
     def cancel(self, number: int) -> None:
         """Whoever asked is gone: stop the handler of that letter."""

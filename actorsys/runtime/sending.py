@@ -1,4 +1,4 @@
-"""What leaves an agent: one frame per loop turn with acknowledgements, letters and failures together.
+"""What leaves an agent: one frame per loop turn, and one for its first ask, with acknowledgements, letters and failures together.
 
 With a durable backend a frame is committed, together with the state changes it stands for, before it leaves; frames that pile up
 meanwhile become one, in one transaction. Until the supervisor confirms that it took a frame, its row stays: if one of its messages is
@@ -97,7 +97,8 @@ class Sending:
         self._batch = _Batch()
         self._bytes = 0  # of payloads in it, and of what the open deliveries have sent
         self.ended = 0  # letters that are done with since the last flush
-        self._is_due = False
+        self._is_due = False  # whether the next turn of the loop flushes
+        self.has_asked = False  # since frames came in or the loop turned
         self._throttled: asyncio.Future[None] | None = None
         self.open: dict[int, Delivery] = {}  # deliveries whose handlers run
         numbered = sorted((decode_frame(frame.frame[PREFIX.size :]).number, frame) for frame in stored)
@@ -127,7 +128,10 @@ class Sending:
         self._bytes += len(letter.payload)
         if self._bytes > self._flush_bytes:
             self.flush()
-        if not self._is_due:
+        if letter.kind == ASK and not self.has_asked:  # who asks is about to wait, so the first ask leaves at once
+            self.has_asked = True
+            self.flush()
+        elif not self._is_due:
             self.schedule()
 
     def finish(self, delivery: Delivery, changes: Changes, reply: Letter | None = None, failure: UpNote | None = None) -> None:
@@ -188,7 +192,7 @@ class Sending:
             self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
-        self._is_due = False
+        self._is_due = self.has_asked = False
         self.flush()
 
     def send(self, letter: Letter, delivery: Delivery | None) -> Awaitable[None] | None:

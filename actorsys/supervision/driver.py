@@ -3,13 +3,14 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from ..clock import now_ns
 from ..errors import ActorError, BadMessage
-from ..mailbox.letter import Bus, Crashed, Frame, Ready, Snapshot, Stop, Stopped, Timing, Watch  # fmt: skip
+from ..mailbox.letter import Bus, Crashed, Frame, Note, Ready, Snapshot, Stop, Stopped, Timing, Watch  # fmt: skip
 from ..mailbox.pipe import Pipe
 from ..mailbox.traffic import Blamed, Close, Gone, Open, Reopen, Respec, Up
 from ..messages import Failure
@@ -238,7 +239,7 @@ class Driver:
         member.output = Output(member.shown, process.output_fd)
         member.pipe = self.mail.pipes[member.name] = Pipe(
             process.connection,
-            lambda frames: self._frames(member, frames),
+            partial(self._frames, member),
             lambda error: self._ended(member, process, error),
         )
         incarnation = member.incarnation
@@ -294,29 +295,33 @@ class Driver:
     # --- what a process says and does
 
     def _frames(self, member: Member, frames: list[Frame]) -> None:
-        self._pulse.heard(member)
+        now = now_ns()
+        self._pulse.heard(member.name, now)
         for frame in frames:
             for note in frame.notes:
-                match note:
-                    case Timing(kind, seconds):
-                        member.took(kind, seconds)
-                    case Watch():
-                        self._ties.watch(member, note)
-                    case Ready():
-                        member.is_ready = True
-                        self.mail.handle(Up(member.name))
-                        self.tell_core(machine.Ready(member.name, member.incarnation))
-                    case Crashed() | Stopped():
-                        member.said(note)
-                    case Bus(state):
-                        member.nats = state
-                        self.on_change(member.spec.name)
-                    case Snapshot(number, state):
-                        member.owed.discard(number)
-                        waiter = self.snapshots.pop(number, None)
-                        if waiter is not None and not waiter.done():
-                            waiter.set_result(state)
-        self.mail.posted(member.name, frames, now_ns())
+                self._noted(member, note)
+        self.mail.posted(member.name, frames, now)
+
+    def _noted(self, member: Member, note: Note) -> None:
+        match note:
+            case Timing(kind, seconds):
+                member.took(kind, seconds)
+            case Watch():
+                self._ties.watch(member, note)
+            case Ready():
+                member.is_ready = True
+                self.mail.handle(Up(member.name))
+                self.tell_core(machine.Ready(member.name, member.incarnation))
+            case Crashed() | Stopped():
+                member.said(note)
+            case Bus(state):
+                member.nats = state
+                self.on_change(member.spec.name)
+            case Snapshot(number, state):
+                member.owed.discard(number)
+                waiter = self.snapshots.pop(number, None)
+                if waiter is not None and not waiter.done():
+                    waiter.set_result(state)
 
     def _flooded(self, name: str, address: str) -> None:
         """It does not heed a full mailbox, so that only its end can bound what it sends."""

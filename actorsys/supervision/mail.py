@@ -37,14 +37,12 @@ class HostOutbox(Outbox):
         self._unconfirmed: dict[int, asyncio.Future[None]] = {}
 
     def post(self, letter: Letter) -> None:
-        if not self._mail.switchboard.knows(letter.to):
-            raise self._mail.switchboard.unknown(letter.to)
         self._mail.send(letter)
 
     def send(self, letter: Letter) -> Awaitable[None] | None:
         """In memory a letter is in custody at once; on disk when it is written."""
         if not self._mail.switchboard.is_durable(letter.to):
-            self.post(letter)
+            self._mail.send(letter)
             return None
         number = self._next_frame
         self._next_frame += 1
@@ -80,6 +78,7 @@ class Mail:
         self.on_unanswered: Callable[[Unanswered], None] = lambda action: None
         self._commands = commands
         self._waiting: dict[str, Frame] = {}
+        self._has_sent = False  # a letter of the host, since frames came in or the loop turned
         self._is_corked = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._each_second = Often(1.0)
@@ -93,25 +92,27 @@ class Mail:
         return [action for action in actions if type(action) is Blamed]
 
     def handle_soon(self, event: Event) -> None:
-        """Take an event of the host: sent at once if it is the first of this loop turn, together with the others if not."""
+        """Take an event of the host: sent at once if it is the first since frames came in, with the others of this turn if not."""
+        if self._has_sent:
+            self._cork()
+        self._has_sent = True
         self.handle(event)
-        self._cork()
 
     def send(self, letter: Letter) -> None:
-        """Take a letter of the host into custody; it goes out as with `handle_soon`."""
+        """Take a letter of the host into custody; it goes out as with `handle_soon`. Raises UnknownAgent."""
         now, actions = now_ns(), []  # type: ignore[var-annotated]
         self.switchboard.take_letter(letter, now, actions)
-        if self._is_corked:
-            if actions:
-                self._perform(actions)
-            return
-        self.switchboard.settle(now, actions)
+        if self._has_sent:
+            self._cork()
+        else:
+            self._has_sent = True
+            self.switchboard.settle(now, actions)
         self._perform(actions)
-        self._cork()
 
     def posted(self, name: str, frames: list[Frame], now: int) -> None:
         """Frames came in from an agent."""
         board, actions = self.switchboard, []  # type: ignore[var-annotated]
+        self._has_sent = False
         for frame in frames:
             for note in frame.notes:
                 if type(note) is Command:
@@ -227,7 +228,7 @@ class Mail:
             asyncio.get_running_loop().call_soon(self._uncork)
 
     def _uncork(self) -> None:
-        self._is_corked = False
+        self._is_corked = self._has_sent = False
         actions: list[Action] = []
         self.switchboard.settle(now_ns(), actions)
         self._perform(actions)

@@ -29,11 +29,9 @@ class Pulse:
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
         self._health = Health()
+        self.heard = self._health.heard
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(self._health.interval_ns / SECOND_NS, self._check)
-
-    def heard(self, member: Member) -> None:
-        self._health.heard(member.name, now_ns())
 
     def close(self) -> None:
         self._timer.cancel()

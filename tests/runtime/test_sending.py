@@ -8,7 +8,7 @@ import pytest
 from actorsys import Agent, Event, Request, StateError, on
 from actorsys.mailbox.codec import decode_frame, encode
 from actorsys.mailbox.framing import PREFIX
-from actorsys.mailbox.letter import REPLY, TELL, Frame, Letter
+from actorsys.mailbox.letter import ASK, REPLY, TELL, Frame, Letter
 from actorsys.memory.base import Restored, StoredFrame
 from actorsys.runtime.sending import FLUSH_BYTES
 from actorsys.testing.waiting import eventually
@@ -44,7 +44,21 @@ class Save(Request[None]):
     pass
 
 
+class Consult(Event):
+    """Ask `count` others at the same time, `rounds` times."""
+
+    count: int
+    rounds: int = 1
+
+
 class Counter(Agent):
+    @on
+    async def consult(self, msg: Consult) -> None:
+        for _ in range(msg.rounds):
+            await self.agent("diary").tell(Word("asking"))
+            asks = [self.agent("b").ask(Add(number)) for number in range(msg.count)]
+            await (asks[0] if msg.count == 1 else asyncio.gather(*asks))
+
     @on
     async def peek(self, msg: Peek) -> int | None:
         return self.state.get(msg.key)
@@ -102,6 +116,23 @@ def test_a_handler_that_waits_sends_what_it_has_so_far(check):
         first, last = await rig.acked(number)
         assert (first.acks, len(first.letters)) == ([], 1)
         assert (last.acks, len(last.letters)) == ([number], 1)
+
+    check(Counter, body)
+
+
+@pytest.mark.parametrize(
+    ("count", "leaves"), [(1, [[TELL, ASK]]), (3, [[TELL], [ASK], [ASK, ASK]])], ids=["one ask", "three in tasks of their own"]
+)
+def test_the_first_ask_leaves_at_once_with_what_was_told_before_and_others_share_a_frame(check, count, leaves):
+    async def body(rig):
+        number = rig.tell(Consult(count, rounds=2))
+        for _ in range(2):
+            await eventually(lambda: sum(letter.kind == ASK for letter in rig.letters) == count)
+            assert [[letter.kind for letter in frame.letters] for frame in rig.frames] == leaves
+            asks = [letter for letter in rig.letters if letter.kind == ASK]
+            rig.frames.clear()
+            rig.runtime.deliver([Letter(REPLY, letter.id, "", "", "", encode(1)) for letter in asks])
+        await rig.acked(number)
 
     check(Counter, body)
 

@@ -1,12 +1,17 @@
 """The driver of the switchboard: what it says of what it moves."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from actorsys import clock
-from actorsys.mailbox.letter import HOST, TELL, Frame, Letter
-from actorsys.mailbox.traffic import Posted
+from actorsys.errors import UnknownAgent
+from actorsys.mailbox.letter import ASK, HOST, TELL, Frame, Letter
+from actorsys.mailbox.traffic import Open, Posted, Up
+from actorsys.spec import MailboxSpec
 from actorsys.supervision.mail import Mail
 from actorsys.units import SECOND_NS
 
@@ -24,7 +29,6 @@ def test_dead_letters_of_one_type_to_one_agent_are_one_line_a_second(
 
     def post(to: str) -> None:
         frame = Frame(letters=[Letter(TELL, 0, to, "", "shop:Add", b"\x80")])
-        mail._is_corked = True  # no loop turns here
         mail.handle(Posted(HOST, frame))
 
     for _ in range(50):
@@ -41,3 +45,78 @@ def test_dead_letters_of_one_type_to_one_agent_are_one_line_a_second(
     assert ["more like this" in text for text in said] == [False, False, True]
     assert said[2].endswith("(49 more like this)")
     assert len(mail.switchboard.dead_letters) == 52
+
+
+class Wire:
+    """Stands where the pipe of an agent is: the ids of the letters of each frame that left."""
+
+    def __init__(self) -> None:
+        self.frames: list[list[int]] = []
+
+    def send(self, frame: Frame) -> None:
+        self.frames.append([letter.id for letter in frame.letters])
+
+
+def letter(kind: int = TELL) -> Letter:
+    return Letter(kind, 0, "a", "", "", b"\x80")
+
+
+async def turn() -> None:
+    """Until the loop has turned."""
+    turned = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_soon(turned.set_result, None)
+    await turned
+
+
+@pytest.fixture
+def check(tmp_path: Path) -> Callable[[Callable[[Mail, Wire], Awaitable[None]]], None]:
+    def run(body: Callable[[Mail, Wire], Awaitable[None]]) -> None:
+        async def main() -> None:
+            mail, wire = Mail(commands, 2**20, tmp_path / "journal"), Wire()
+            mail.pipes["a"] = wire  # type: ignore[assignment]
+            mail.handle(Open("a", MailboxSpec(), ("a",), "a"))
+            mail.handle(Up("a"))
+            await body(mail, wire)
+
+        asyncio.run(main())
+
+    return run
+
+
+def test_the_first_letter_of_the_host_leaves_at_once_and_the_others_of_its_turn_together(check: Any) -> None:
+    async def body(mail: Mail, wire: Wire) -> None:
+        for _ in range(3):
+            mail.outbox.post(letter())
+        assert wire.frames == [[1]]
+        assert mail.switchboard.boxes["a"].depth == 3  # in custody all the same
+        await turn()
+        assert wire.frames == [[1], [2, 3]]
+        mail.outbox.post(letter())
+        assert wire.frames[2:] == [[4]]
+
+    check(body)
+
+
+def test_when_frames_came_in_the_next_letter_leaves_at_once_again(check: Any) -> None:
+    async def body(mail: Mail, wire: Wire) -> None:
+        mail.outbox.post(letter(ASK))
+        mail.posted("a", [Frame([1])], now=1)
+        mail.outbox.post(letter(ASK))
+        mail.outbox.post(letter())
+        assert wire.frames == [[1], [2]]
+        mail.posted("a", [Frame([2])], now=1)  # in this turn still: what waits goes with it, when the turn ends
+        assert wire.frames == [[1], [2]]
+        await turn()
+        assert wire.frames == [[1], [2], [3]]
+
+    check(body)
+
+
+def test_a_letter_to_nobody_raises_and_holds_up_nothing(check: Any) -> None:
+    async def body(mail: Mail, wire: Wire) -> None:
+        with pytest.raises(UnknownAgent, match="no agent is named 'b'"):
+            mail.outbox.post(Letter(TELL, 0, "b", "", "", b"\x80"))
+        mail.outbox.post(letter())
+        assert wire.frames == [[1]]
+
+    check(body)
