@@ -136,11 +136,14 @@ class Mailbox:
         return 2 * self.depth <= spec.size and 2 * self.bytes <= spec.bytes and 2 * ledger.bytes <= ledger.limit
 
     def put(self, letter: Letter) -> None:
-        size = len(letter.payload) + LETTER_BYTES  # as `hold`, without a call for each letter
+        size = len(letter.payload) + LETTER_BYTES  # as `hold` and `Lanes.put`, without a call for each letter
         self.depth += 1
         self.bytes += size
         self.ledger.bytes += size
-        self.queue.put(letter)
+        if letter.priority == DEFAULT_PRIORITY:
+            self.queue.usual.append(letter)
+        else:
+            self.queue.put(letter)
 
     def hold(self, letter: Letter) -> None:
         """Count a letter that is ours but not yet to be routed."""

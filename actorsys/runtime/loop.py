@@ -43,7 +43,7 @@ from .flow import Flow, LocalFlow, not_asked, run
 from .reading import Reading
 from .routes import Route
 from .sending import Sending
-from .state import Limits, State
+from .state import NO_CHANGES, Limits, State
 from .steps import Steps
 from .timers import Timers
 
@@ -259,7 +259,7 @@ class Runtime(Outbox):
                 await idle
                 turn_ends = clock() + TURN_SECONDS
                 continue
-            await self._handle(queue.take(), worker)
+            await self._handle(queue.take() if queue.others else queue.usual.popleft(), worker)
             if sending.ended >= FLUSH_ACKS:
                 sending.flush()
             if clock() > turn_ends:
@@ -311,7 +311,7 @@ class Runtime(Outbox):
                 result = await asyncio.to_thread(route.call, message)
             else:
                 result = route.call(message)
-            changes = state.collect()
+            changes = state.collect() if state.is_used else NO_CHANGES
             if self.steps.rows:
                 changes = {**changes, **self.steps.forget(letter.id)}
             if letter.kind == ASK:

@@ -14,6 +14,7 @@ from ..memory.base import check_size, encoded
 from ..memory.step_rows import HIDDEN
 
 Changes = dict[str, bytes | None]  # key to encoded value; None: deleted
+NO_CHANGES: Changes = {}  # shared: never written to
 UNLIMITED = 2**62
 _NOTHING: tuple[Collection[str], Collection[str], bool] = ((), (), False)
 
@@ -60,6 +61,7 @@ class State(MutableMapping[str, Any]):
         self._missed: set[str] = set()  # keys looked up that were not there
         self._is_listed = False
         self._seen = _NOTHING  # the three above, before the last collect
+        self.is_used = False  # whether there is anything to collect, or to forget of what was seen; asked for each message
         self._commit = commit
         self._limits = limits or Limits(stored)
 
@@ -73,6 +75,7 @@ class State(MutableMapping[str, Any]):
         return State(self._stored, self._commit, self._limits)
 
     def __getitem__(self, key: str) -> Any:
+        self.is_used = True
         if key not in self._values:
             if key in self._touched or key not in self._stored:
                 self._missed.add(key)
@@ -84,6 +87,7 @@ class State(MutableMapping[str, Any]):
     def __setitem__(self, key: str, value: Any) -> None:
         if not isinstance(key, str):
             raise StateError(f"state keys are text, not {type(key).__name__}", key=str(key))
+        self.is_used = True
         self._touched.add(key)
         self._values[key] = value
 
@@ -94,12 +98,13 @@ class State(MutableMapping[str, Any]):
         self._values.pop(key, None)
 
     def __contains__(self, key: object) -> bool:
+        self.is_used = True
         if isinstance(key, str):
             self._missed.add(key)
         return key in self._values or (key in self._stored and key not in self._touched)
 
     def __iter__(self) -> Iterator[str]:
-        self._is_listed = True
+        self.is_used = self._is_listed = True
         gone = self._touched - self._values.keys()
         return iter(
             [*(key for key in self._stored if key not in gone), *(key for key in self._values if key not in self._stored)]
@@ -114,8 +119,7 @@ class State(MutableMapping[str, Any]):
     def collect(self) -> Changes:
         """What changed since the last collect, now counted as stored. Raises StateError naming a key that cannot be encoded."""
         if not self._touched:
-            if self._missed or self._is_listed or self._seen is not _NOTHING:
-                self._forget()
+            self._forget()
             return {}
         changes: Changes = {}
         stored, limits = self._stored, self._limits
@@ -159,6 +163,7 @@ class State(MutableMapping[str, Any]):
     def _forget(self) -> None:
         if not (self._touched or self._missed or self._is_listed):
             self._seen = _NOTHING
+            self.is_used = False
             return
         self._seen = self._touched or (), self._missed or (), self._is_listed
         if self._touched:

@@ -41,8 +41,9 @@ class HostOutbox(Outbox):
 
     def send(self, letter: Letter) -> Awaitable[None] | None:
         """In memory a letter is in custody at once; on disk when it is written."""
-        if not self._mail.switchboard.is_durable(letter.to):
-            self._mail.send(letter)
+        mail = self._mail
+        if mail.journal is None or not mail.switchboard.is_durable(letter.to):
+            mail.send(letter)
             return None
         number = self._next_frame
         self._next_frame += 1
