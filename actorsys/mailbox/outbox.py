@@ -17,7 +17,7 @@ from ..messages import Failure, Request, reply_type, type_id
 from ..spec import MAX_PAYLOAD
 from ..units import SECOND_NS, format_bytes, format_seconds
 from .codec import decode, decoder, encode
-from .deadlines import Deadlines
+from .deadlines import NEVER, Deadlines
 from .letter import (
     ASK,
     DEFAULT_PRIORITY,
@@ -104,8 +104,8 @@ class Outbox(ABC):
         self.name = name
         self.max_payload: int = MAX_PAYLOAD
         self._next = first_number  # unique over the incarnations of an agent, so that a stale reply meets no later ask
-        self._asks: dict[int, tuple[asyncio.Future[Any], Callable[[Any], Any]]] = {}
-        self._deadlines = Deadlines(self._late)
+        self._asks: dict[int, tuple[asyncio.Future[Any], Callable[[Any], Any], int]] = {}  # the last is the deadline
+        self._deadlines = Deadlines(lambda: ((number, entry[2]) for number, entry in self._asks.items()), self._late)
         self._streams: dict[int, Parts] = {}
         self._full: dict[str, tuple[bool, asyncio.Future[None]]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -234,12 +234,11 @@ class Outbox(ABC):
             return await self.far.ask(letter, self.trace(), kind.reply, idempotent=idempotent)
         if self._full and to in self._full:
             await self.wait_room(to, min(timeout, ROOM_TIMEOUT))
-        number, answer = self.expect(kind.decode_reply)
+        number, answer = self.expect(kind.decode_reply, deadline)
         letter.id = number
-        deadlines = self._deadlines
         try:
             self.post(letter)
-            deadlines.add(number, deadline)
+            self._deadlines.watch(deadline)
             return await answer
         except asyncio.CancelledError:
             if number in self._asks:
@@ -253,7 +252,6 @@ class Outbox(ABC):
             if self.far is None or await self.is_here(to):
                 raise
         finally:
-            deadlines.remove(number, deadline)
             self._asks.pop(number, None)
         return await self.far.ask(letter, self.trace(), kind.reply, idempotent=idempotent)
 
@@ -312,14 +310,16 @@ class Outbox(ABC):
             raise
         return parts
 
-    def expect(self, decode_reply: Callable[[Any], Any] = _PLAIN.decode_reply) -> tuple[int, asyncio.Future[Any]]:
+    def expect(
+        self, decode_reply: Callable[[Any], Any] = _PLAIN.decode_reply, deadline: int = NEVER
+    ) -> tuple[int, asyncio.Future[Any]]:
         """A new number, and the answer that will come under it."""
         number = self._next
         self._next = number + 1
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
         answer: asyncio.Future[Any] = self._loop.create_future()
-        self._asks[number] = (answer, decode_reply)
+        self._asks[number] = answer, decode_reply, deadline
         return number, answer
 
     def _late(self, number: int) -> None:
@@ -333,7 +333,7 @@ class Outbox(ABC):
         if entry is None:
             self._streamed(letter)
             return
-        answer, decode_reply = entry
+        answer, decode_reply, _ = entry
         if answer.done():
             return
         if letter.kind == FAILURE:
@@ -357,7 +357,7 @@ class Outbox(ABC):
             parts.end(error)
         self._streams.clear()
         self._deadlines.close()
-        for answer, _ in self._asks.values():
+        for answer, _, _ in self._asks.values():
             if not answer.done():
                 answer.set_exception(error)
 
