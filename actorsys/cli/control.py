@@ -40,7 +40,11 @@ kill = _control("kill", "SIGKILL agents; what follows is what their restart type
 @click.option("--plan", "plan_only", is_flag=True, help="Only show the difference.")
 @shared()
 def reload(plan_only: bool) -> None:
-    """Read agents.toml again; print the difference (+ - ~, and what is restarted) and apply only that."""
+    """Read agents.toml again; print the difference (+ - ~, and what is restarted) and apply only that.
+
+    It compares what the file says, not the code of the agents: changed modules are read when a reload starts or restarts an agent, or at
+    the next start of the supervisor.
+    """
     wanted = settings()
     rows = Client(wanted.socket_path()).call("reload", {"plan": plan_only}, timeout=CONTROL_TIMEOUT_S)
     if wanted.output != "table":

@@ -18,6 +18,7 @@ import sys
 import time
 
 from . import offspring
+from .folder import Folder
 from .kernel import adopt_descendants, mark_place
 from .procfs import Procfs
 from .remains import Kin, Remains, end_all, kill
@@ -32,12 +33,15 @@ _ROUND_S = 0.003  # between two looks at what a dead agent left
 _REMAINS_S = 5.0  # then its exit is reported all the same: a process in an uninterruptible sleep cannot be killed
 _BURIAL_S = 30.0  # a program that forks faster than it can be killed must not keep us for ever
 _POLL_PARENT_S = 0.5  # where there is no pidfd
+_ORPHAN_S = 0.5  # a process closes its descriptors a moment before it is gone
 
 
 class Keeper:
-    def __init__(self, wire: Wire, supervisor: int, place: int) -> None:
+    def __init__(self, wire: Wire, supervisor: int, place: int, folder: Folder | None) -> None:
         self._wire = wire
         self._supervisor = supervisor
+        self._folder = folder
+        self._orphan_wait = _ORPHAN_S
         self._mark_place = place
         self._procfs = Procfs()
         self._remains = Remains(self._procfs, os.getpid(), has_marks=place != 0)
@@ -83,7 +87,10 @@ class Keeper:
             self._clear()
 
     def bury(self) -> None:
-        """End every process below us, the zygote first (or it would go on making them), until none is left; then report."""
+        """End every process below us, the zygote first (or it would go on making them), until none is left; then report.
+
+        What a supervisor that was killed can no longer remove goes too: the folder that it made for itself.
+        """
         self._drop_zygote()
         for kin in sorted(self._kin.values(), key=lambda kin: kin.kind != "zygote"):
             kill(kin.pid)
@@ -102,6 +109,17 @@ class Keeper:
                     break
         except Closed:
             pass
+        if self._folder is not None and self._is_orphan():
+            self._folder.remove()
+
+    def _is_orphan(self) -> bool:
+        """Whether the supervisor is gone, not one that lives on and has only closed the wire."""
+        until = time.monotonic() + self._orphan_wait
+        while os.getppid() == self._supervisor:
+            if time.monotonic() >= until:
+                return False
+            time.sleep(_ROUND_S)
+        return True
 
     # What the supervisor asks
 
@@ -120,6 +138,7 @@ class Keeper:
             case "end_zygote":
                 self._end_zygote()
             case "close":
+                self._orphan_wait = 0.0
                 raise Closed
 
     def _start_zygote(self, header: dict[str, Any]) -> None:
@@ -280,13 +299,13 @@ class Keeper:
 
 
 def main(arguments: list[str]) -> None:
-    fd, supervisor = map(int, arguments)
+    fd, supervisor, *folder = arguments
     place = mark_place()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # A service manager signals every process of the service: only the supervisor decides what that means.
         signal.signal(number, signal.SIG_IGN)
     adopt_descendants()
-    keeper = Keeper(Wire(socket.socket(fileno=fd)), supervisor, place)
+    keeper = Keeper(Wire(socket.socket(fileno=int(fd))), int(supervisor), place, Folder(*folder) if folder else None)
     try:
         keeper.run()
     except Closed:

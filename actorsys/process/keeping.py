@@ -6,6 +6,7 @@ The keeper is the supervisor's only child; it is waited for by pid, so a host's 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import itertools
 import os
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import boot
+from .folder import Folder
 from .kernel import MARK, MARK_ROOM, mark_of
 from .watch import watch_process
 from .wire import Closed, Frame, Wire, pair
@@ -30,7 +32,7 @@ class Gone(Exception):
 class Keeping:
     """A running keeper. `on_heard` gets every frame without an open question, `on_gone` is called once, when the keeper is gone."""
 
-    def __init__(self, run: str, on_heard: Heard, on_gone: Callable[[], None]) -> None:
+    def __init__(self, run: str, folder: Folder | None, on_heard: Heard, on_gone: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._on_heard, self._on_gone = on_heard, on_gone
         self._numbers = itertools.count(1)
@@ -38,7 +40,7 @@ class Keeping:
         self._is_writing = self.is_gone = False
         ours, theirs = pair()
         try:
-            self._popen = self._start(run, theirs)
+            self._popen = self._start(run, folder, theirs)
         except BaseException:
             ours.close()
             raise
@@ -121,7 +123,9 @@ class Keeping:
 
     def end_now(self, timeout: float) -> None:
         """The same without a loop: for a second Ctrl-C."""
-        self._wire.shutdown()  # the keeper takes the end of the stream for our death
+        with contextlib.suppress(Closed):
+            self._wire.send({"op": "close"})
+        self._wire.shutdown()  # where that did not get through, the keeper takes the end of the stream for our death
         if not self.is_gone:
             try:
                 self._popen.wait(timeout)
@@ -145,7 +149,7 @@ class Keeping:
         while not self.is_gone and select.select([self._fd], [], [], 0)[0]:
             self._readable()
 
-    def _start(self, run: str, theirs: socket.socket) -> subprocess.Popen[bytes]:
+    def _start(self, run: str, folder: Folder | None, theirs: socket.socket) -> subprocess.Popen[bytes]:
         # Above the standard three: a host that closed those must not have our socket in their place.
         fd = fcntl.fcntl(theirs.fileno(), fcntl.F_DUPFD_CLOEXEC, 3)
         try:
@@ -155,7 +159,7 @@ class Keeping:
             except OSError:
                 stderr = subprocess.DEVNULL
             return subprocess.Popen(
-                boot.command("keeper", str(fd), str(os.getpid())),
+                boot.command("keeper", str(fd), str(os.getpid()), *((folder.path, folder.identity) if folder else ())),
                 # The mark is padded: forked agents write theirs over it, and there must be room.
                 env={**os.environ, MARK: mark_of(run, "", 0).ljust(MARK_ROOM)},
                 stdin=subprocess.DEVNULL,

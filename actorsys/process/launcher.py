@@ -10,6 +10,7 @@ import logging
 import os
 import resource
 import signal
+import socket
 from collections.abc import Mapping, Sequence
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -17,6 +18,7 @@ from typing import Any, Literal
 
 from ..errors import StartFailed
 from . import boot, checking, fresh
+from .folder import Folder
 from .keeping import Gone, Keeping
 from .kernel import mark_of
 from .nursery import Nursery
@@ -30,6 +32,13 @@ log = logging.getLogger(__name__)
 
 _CLOSE_S = 35.0  # the keeper gives up burying after 30
 _CLOSE_NOW_S = 2.0
+_WAY_BYTES = 512 * 1024  # the kernel doubles it: 1 MiB leaves in one write, or in three where wmem_max is as Linux comes
+
+
+def _widen(end: Connection) -> None:
+    """Let more bytes be on their way from this end, as far as the system allows: large messages take fewer turns of the two sides."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=os.dup(end.fileno())) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _WAY_BYTES)
 
 
 class RefusedError(Exception):
@@ -40,6 +49,7 @@ class Launcher:
     """`run` names this life of the supervisor, uniquely: what is left of it is found by that.
 
     `preload`: modules every agent needs, loaded before the first is forked. `path`: folders before the host's own sys.path.
+    `folder`: one that the supervisor made for itself, and that is to go with it also when it is killed.
     """
 
     def __init__(
@@ -49,9 +59,10 @@ class Launcher:
         preload: Sequence[str] = (),
         path: Sequence[str] = (),
         main: MainModule | None = None,
+        folder: Folder | None = None,
     ) -> None:
         self.run = run
-        self._nursery = Nursery(run, tuple(preload), tuple(path), main or main_module())
+        self._nursery = Nursery(run, tuple(preload), tuple(path), main or main_module(), folder)
         self._owner = os.getpid()  # a fork of the host has a copy of this object, but nothing here is its own
         self._limit: tuple[int, int] | None = None
         self._env: dict[str, str] = {}
@@ -200,6 +211,8 @@ class Launcher:
         try:
             if is_agent:
                 ours, theirs = Pipe()
+                _widen(ours)
+                _widen(theirs)
                 fds.insert(0, os.dup(theirs.fileno()))
                 theirs.close()
             if output is None:

@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import StartFailed
 from ..units import format_seconds
 from . import boot
+from .folder import Folder
 from .keeping import Gone, Keeping
 from .kernel import mark_of
 from .orders import MainModule, Status
@@ -25,7 +26,9 @@ _SWEEP_S = 2.0
 class Nursery:
     """The state of both, and the processes that live in it."""
 
-    def __init__(self, run: str, preload: tuple[str, ...], path: tuple[str, ...], main: MainModule | None) -> None:
+    def __init__(
+        self, run: str, preload: tuple[str, ...], path: tuple[str, ...], main: MainModule | None, folder: Folder | None = None
+    ) -> None:
         self.run = run
         self.path = path
         self.keeper: Keeping | None = None
@@ -37,6 +40,7 @@ class Nursery:
         self.zygote_number = 0
         self._preload = preload
         self._main = main
+        self._folder = folder
         self._zygote: asyncio.Task[None] | None = None  # done: it is up
         self._sweeping: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
@@ -55,7 +59,7 @@ class Nursery:
                 await asyncio.shield(self._sweeping)
             if self.keeper is None:
                 try:
-                    self.keeper = Keeping(self.run, self._heard, self._keeper_gone)
+                    self.keeper = Keeping(self.run, self._folder, self._heard, self._keeper_gone)
                 except OSError as error:
                     raise StartFailed(f"no process can be started: {error}") from None
             keeper = self.keeper

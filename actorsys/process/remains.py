@@ -70,7 +70,10 @@ class Remains:
             if owner in dead_marks:
                 left.add(owner or "")
             elif stat.state == "Z":
-                continue  # nothing but a number, reaped in the next round
+                # Itself nothing but a number. But it may have ended after the keeper's children were listed, and what it left
+                # became one of them only then: the next round sees it.
+                left |= dead_marks
+                continue
             else:
                 left |= dead_marks
                 is_newborn = unborn and not self._has_marks

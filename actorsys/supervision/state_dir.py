@@ -3,26 +3,25 @@
 import contextlib
 import fcntl
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..config.paths import private_directory
 from ..errors import ConfigError
+from ..process.folder import Folder
 from ..process.launcher import sweep
 
 SWEEP_TIMEOUT = 2.0  # seconds that the remains of a killed supervisor get to go
 
 
 @contextlib.contextmanager
-def temporary() -> Iterator[Path]:
+def temporary() -> Iterator[Folder]:
     """A private directory that goes with the supervisor."""
-    path = Path(tempfile.mkdtemp(prefix="actorsys-"))
+    folder = Folder.make()
     try:
-        yield path
+        yield folder
     finally:
-        shutil.rmtree(path, ignore_errors=True)
+        folder.remove()
 
 
 @contextlib.contextmanager

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import shutil
 from collections.abc import Coroutine, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +30,7 @@ from ..mailbox.ref import Ref
 from ..memory.base import BUILT_IN
 from ..messages import class_path
 from ..names import token
+from ..process.folder import Folder
 from ..process.launcher import Launcher
 from ..process.loading import is_loading
 from ..spec import AgentSpec, Assignment, LlmSpec, nats_url
@@ -85,6 +85,7 @@ class Supervisor:
         self.run_id = uuid4().hex[:12]
         self.state_dir = Path(config.supervisor.state_dir).absolute()
         self._is_temporary = is_temporary
+        self._folder: Folder | None = None  # the temporary one, once it is there
         self._is_started = False
         self._is_stopped = False
         self._exits = contextlib.AsyncExitStack()
@@ -128,9 +129,13 @@ class Supervisor:
 
     async def _start(self, exits: contextlib.AsyncExitStack) -> None:
         config = self.config
-        self.state_dir = exits.enter_context(temporary() if self._is_temporary else claimed(self.state_dir, self.run_id))
+        if self._is_temporary:
+            self._folder = exits.enter_context(temporary())
+            self.state_dir = Path(self._folder.path)
+        else:
+            exits.enter_context(claimed(self.state_dir, self.run_id))
         folder = [str(Path(config.path).parent)] if config.path else []
-        self.launcher = Launcher(self.run_id, preload=self._preload(), path=folder)
+        self.launcher = Launcher(self.run_id, preload=self._preload(), path=folder, folder=self._folder)
         exits.push_async_callback(self.launcher.close)
         os.environ.update(config.environ)
         await self.launcher.start()
@@ -194,8 +199,8 @@ class Supervisor:
         """SIGKILL everything at once, without waiting for anybody."""
         if self._is_started and hasattr(self, "launcher"):
             self.launcher.kill_now()
-        if self._is_temporary:
-            shutil.rmtree(self.state_dir, ignore_errors=True)
+        if self._folder is not None:
+            self._folder.remove()
 
     async def check(self) -> None:
         """Whether all agent classes import and take their arguments, tried in a process that is thrown away. Raises ConfigError."""

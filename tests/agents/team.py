@@ -1,6 +1,5 @@
 """Agents of the tests, and tools: what they were asked is in a file, so that it is there after any death."""
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +13,15 @@ class Worker(Agent):
 
     def __init__(self, file: str, go: str = "") -> None:
         self.file, self.go = Path(file), Path(go)
-        self.at_once = 0
 
     @on
     async def work(self, msg: Work) -> Any:
         with self.file.open("a") as file:
             file.write(msg.task + "\n")
-        self.at_once += 1
-        try:
-            if msg.task.startswith("fail"):
-                raise ValueError(f"cannot {msg.task}")
-            if msg.task.startswith("hold"):
-                await eventually(self.go.exists, 60)
-            if msg.task.startswith("count"):
-                await asyncio.sleep(0.05)  # so that others come meanwhile
-                return self.at_once
-        finally:
-            self.at_once -= 1
+        if msg.task.startswith("fail"):
+            raise ValueError(f"cannot {msg.task}")
+        if msg.task.startswith("hold"):
+            await eventually(self.go.exists, 60)
         return [msg.task, sorted(msg.inputs)]
 
 

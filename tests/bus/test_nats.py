@@ -29,11 +29,13 @@ def echo(bus: NatsBus) -> Callable[[Incoming], Any]:
     return handler
 
 
-async def fake_server(lines: bytes, *, close: bool = False) -> tuple[asyncio.Server, str]:
+async def fake_server(lines: bytes, *, close: bool = False, said: asyncio.Event | None = None) -> tuple[asyncio.Server, str]:
     """Something that listens, says `lines`, and then nothing."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(lines)
+        if said is not None:
+            said.set()
         if not close:
             await reader.read()
         writer.close()
@@ -397,10 +399,12 @@ def test_closing_at_any_turn_of_connecting_ends_and_leaves_nothing(run: Any, nat
 @pytest.mark.parametrize("close", [True, False])
 def test_closing_in_the_middle_of_connecting_leaves_nothing(run: Any, lines: bytes, close: bool) -> None:
     async def main() -> None:
-        server, url = await fake_server(lines, close=close)
+        said = asyncio.Event()
+        server, url = await fake_server(lines, close=close, said=said)
         bus = NatsBus(NatsOptions.parse(url, connect_timeout=0.3))
         await bus.start()
-        await asyncio.sleep(0.02)  # somewhere in the middle, wherever that is
+        async with asyncio.timeout(5.0):
+            await said.wait()
         async with asyncio.timeout(2.5):
             await bus.close()
         server.close()

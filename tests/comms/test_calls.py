@@ -2,10 +2,14 @@
 
 from typing import Any
 
+import pytest
+
+from actorsys import AskTimeout
 from actorsys.bus.base import Incoming
 from actorsys.bus.local import LocalBus, LocalHub
 from actorsys.bus.nats_options import NatsOptions
 from actorsys.clock import now_ns
+from actorsys.comms import calls as module
 from actorsys.comms.calls import Calls, Where
 from actorsys.mailbox.codec import encode
 from actorsys.mailbox.letter import ASK, Letter
@@ -46,5 +50,31 @@ def test_an_ask_waits_for_a_connection_as_long_as_a_paced_one_may_take(run: Any)
             hub.stop()
             letter = Letter(ASK, 0, "bee", "", "", encode("hello"), deadline=now_ns() + 30 * SECOND_NS)
             assert await calls.ask(letter, "", Any, idempotent=False) == "hello"
+
+    run(main)
+
+
+def test_of_the_names_that_do_not_answer_no_more_than_so_many_are_remembered(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        monkeypatch.setattr(module, "MAX_NAMES", 2)
+        async with LocalBus(hub := LocalHub()) as far, Paced(hub) as bus:
+
+            async def answer(incoming: Incoming) -> None:
+                await far.publish(incoming.reply, incoming.payload)
+
+            async def where(name: str) -> Where:
+                return Where(False, heard=True, is_ours=True)
+
+            calls = Calls(bus, sender="ann", node="n", run="1", inbox="_INBOX_ann", where=where)  # type: ignore[arg-type]
+            for number in range(3):
+                letter = Letter(ASK, 0, f"bee{number}", "", "", encode("hello"), deadline=now_ns() + SECOND_NS // 100)
+                with pytest.raises(AskTimeout):
+                    await calls.ask(letter, "", Any, idempotent=False)
+            assert list(calls.breakers) == ["bee1", "bee2"]
+            assert (len(calls._apart), len(calls._unconfirmed)) == (2, 0)
+            await far.subscribe("agents.request.bee1", answer)
+            letter = Letter(ASK, 0, "bee1", "", "", encode("hello"), deadline=now_ns() + 30 * SECOND_NS)
+            assert await calls.ask(letter, "", Any, idempotent=False) == "hello"
+            assert list(calls.breakers) == ["bee2"]
 
     run(main)

@@ -20,10 +20,11 @@ from actorsys import AgentDown, Get, List, Store, Supervisor  # noqa: E402
 from actorsys.bus.nats import NatsBus  # noqa: E402
 from actorsys.bus.nats_options import NatsOptions  # noqa: E402
 from actorsys.messages import class_path  # noqa: E402
-from actorsys.testing.nats import eventually, require_server, run_server  # noqa: E402
+from actorsys.testing.nats import require_server, run_server  # noqa: E402
+from actorsys.testing.waiting import eventually  # noqa: E402
 
 pytestmark = pytest.mark.slow
-OFTEN = {"restart": {"max_restarts": 100}}
+OFTEN = {"restart": {"max_restarts": 100, "backoff": "10ms", "backoff_max": "10ms"}}
 
 
 def run(main):
@@ -58,19 +59,25 @@ def test_an_agent_that_is_killed_again_and_again_counts_each_message_once(tmp_pa
         async with node(memory, tmp_path) as sup:
             counter = await sup.spawn(Counter, name="counter", memory=memory, **OFTEN)
 
+            answers, pids = [], set()
+
             async def kill():
                 for _ in range(6):
-                    await asyncio.sleep(0.08)
-                    with contextlib.suppress(ProcessLookupError, TypeError):
-                        os.kill((await counter.info())["pid"], signal.SIGKILL)
+                    goal = len(answers) + 10  # and then wherever it is
+                    await eventually(lambda goal=goal: len(answers) >= goal)
+                    (pid,) = await eventually(lambda: {sup.children()[0]["pid"]} - {None, *pids})
+                    os.kill(pid, signal.SIGKILL)
+                    pids.add(pid)
 
             killing = asyncio.create_task(kill())
-            answers = [await counter.ask(Add(1), timeout=30.0) for _ in range(60)]
-            answers += await asyncio.gather(*(counter.ask(Add(1), timeout=30.0) for _ in range(60)))
+            while not killing.done():
+                many = 1 if len(pids) < 3 else 20
+                answers += await asyncio.gather(*(counter.ask(Add(1), timeout=30.0) for _ in range(many)))
             await killing
             answers += [await counter.ask(Add(1), timeout=30.0)]
-            assert sorted(answers) == list(range(1, 122))
-            assert await counter.state() == {"total": 121}
+            assert sorted(answers) == list(range(1, len(answers) + 1))
+            assert await counter.state() == {"total": len(answers)}
+            assert (await counter.info())["restarts"] == len(pids) == 6
 
     run(main())
 
@@ -159,7 +166,7 @@ def test_with_a_full_disk_an_agent_serves_what_it_can_and_heals(tmp_path, monkey
     assert sum("the disk is full" in record.getMessage() for record in caplog.records) == 2  # once in each incarnation
 
 
-def test_an_agent_that_stops_while_its_disk_is_full_keeps_its_mail(tmp_path, monkeypatch):
+def test_an_agent_that_stops_while_its_disk_is_full_keeps_its_mail(tmp_path, monkeypatch, caplog):
     full = tmp_path / "full"
     monkeypatch.setenv("FULL", str(full))
 
@@ -168,7 +175,7 @@ def test_an_agent_that_stops_while_its_disk_is_full_keeps_its_mail(tmp_path, mon
             counter = await sup.spawn(Counter, name="counter", memory=class_path(Fillable), stop_timeout=3)
             full.touch()
             waiting = asyncio.ensure_future(counter.ask(Add(1), timeout=30.0))
-            await asyncio.sleep(0.1)
+            await eventually(lambda: any("held back until" in record.getMessage() for record in caplog.records))
             await counter.stop()
             assert not waiting.done()
             full.unlink()

@@ -139,10 +139,10 @@ def test_sighup_reloads_and_a_module_is_read_as_it_is_on_disk_now(speakers):
     assert word(node, "stays") == "none of 2"
 
 
-def test_a_changed_module_alone_is_read_at_the_next_restart(speakers):
+def test_a_changed_module_alone_is_read_by_a_fresh_agent_or_with_the_next_difference(speakers):
     """Nothing differs in the file, so nothing is restarted; the code of a running agent is not replaced under it."""
     node = speakers
-    node.write(HEAD + agent("a"))
+    node.write(HEAD + agent("a") + agent("fresh", 'launch = "fresh"'))
     node.supervise()
     before = pids(node)
     (node.folder / "speakers.py").write_text("this is no Python")
@@ -151,3 +151,10 @@ def test_a_changed_module_alone_is_read_at_the_next_restart(speakers):
     node.call("reload")
     assert pids(node) == before
     assert word(node, "a") == "none of 1"
+    node.call("restart", "a", "fresh")
+    assert (word(node, "a"), word(node, "fresh")) == ("none of 1", "none of 2")
+    node.write(HEAD + agent("a") + agent("fresh", 'launch = "fresh"') + agent("new"))
+    node.call("reload")
+    node.wait_all()
+    node.call("restart", "a")
+    assert (word(node, "a"), word(node, "new")) == ("none of 2", "none of 2")

@@ -10,11 +10,13 @@ import sys
 import threading
 from pathlib import Path
 
+import psutil
 import pytest
 from supervised import eventually, in_state, is_alive, kill_and_wait, row, states
 
 from actorsys import Supervisor
 from actorsys.testing.children import Forker, Obedient, Offspring, Pid
+from actorsys.testing.waiting import until
 
 ROOT = Path(__file__).parents[2]
 
@@ -89,6 +91,62 @@ def test_a_new_supervisor_removes_what_a_killed_one_left(node):
     node.supervise()
     assert not any(map(is_alive, [*pids, *offspring]))
     node.wait_all()
+
+
+EMBEDDED = """
+import asyncio, os, signal, sys
+from actorsys import Supervisor
+from actorsys.testing.children import Obedient
+
+async def main():
+    named = sys.argv[2] if sys.argv[1] == "with a state_dir" else None
+    async with Supervisor(nats="off", state_dir=named) as sup:
+        await sup.spawn(Obedient, name="a", memory="file")
+        if sys.argv[1] == "with another keeper":
+            os.kill(sup.launcher._nursery.keeper.pid, signal.SIGKILL)
+            while sup.children()[0]["restarts"] == 0 or sup.children()[0]["state"] != "running":
+                await asyncio.sleep(0.005)
+        if sys.argv[1] == "forked" and os.fork() == 0:
+            signal.pause()
+        print(sup.state_dir, flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("host", ["plain", "forked", "with another keeper", "with a state_dir"])
+def test_a_killed_supervisor_leaves_no_folder_but_the_one_it_was_told(host, tmp_path):
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", EMBEDDED, host, str(tmp_path / "named")],
+        env=env,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        folder = Path(process.stdout.readline().strip())
+        assert folder.is_dir()
+        assert folder.parent == tmp_path
+        keeper = next(child.pid for child in psutil.Process(process.pid).children() if os.getsid(child.pid) == child.pid)
+        process.kill()
+        process.wait()
+        until(lambda: not is_alive(keeper))
+        assert folder.exists() == (host == "with a state_dir")
+    finally:
+        os.killpg(process.pid, signal.SIGKILL) if host == "forked" else None
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_a_supervisor_that_never_started_removes_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    kept = tmp_path / ".actorsys" / "agents"
+    kept.mkdir(parents=True)
+    Supervisor(nats="off").kill_now()
+    assert kept.exists()
 
 
 def test_the_host_keeps_its_children_its_handler_and_its_orphans(run):
