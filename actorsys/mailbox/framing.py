@@ -1,7 +1,7 @@
 """Length-prefixed frames out of a byte stream.
 
-The reader owns one buffer that the kernel writes into. A frame longer than the buffer gets a buffer of its own size, so that a
-large payload is copied once, by whoever decodes it.
+The reader owns one buffer that the kernel writes into, so that a payload is copied once, by whoever decodes it. A frame longer than
+the buffer gets a longer one, which stays for the next: to find and clear fresh pages takes the kernel longer than to fill them.
 """
 
 import struct
@@ -23,6 +23,8 @@ def _allocate(size: int) -> memoryview:
 class FrameReader:
     """Feed it through `space` and `received`; it gives back whole frames, each valid until the next `space`.
 
+    What long frames have made it grow by stays until `settle`.
+
     >>> reader = FrameReader()
     >>> reader.space()[:9] = PREFIX.pack(3) + b"abc" + b"\\x02\\x00"
     >>> [bytes(frame) for frame in reader.received(9)]
@@ -35,18 +37,20 @@ class FrameReader:
         self._buffer = allocate(BUFFER_BYTES)
         self._start = 0  # of the first byte not yet given back
         self._end = 0  # of what was received
+        self._longest = 0  # frame since the last `settle`
 
     def space(self) -> memoryview:
         """Where the next bytes go; never empty."""
         pending = self._end - self._start
+        if not pending:
+            self._start = self._end = 0
+            return self._buffer
         if self._start:
             wanted = self._wanted(pending)
-            if wanted > len(self._buffer) or len(self._buffer) > max(BUFFER_BYTES, wanted):
-                self._move(max(BUFFER_BYTES, wanted))
-            elif not pending:
-                self._start = self._end = 0
+            if wanted > len(self._buffer):
+                self._move(wanted)
             elif self._end == len(self._buffer) or self._start + wanted > len(self._buffer):
-                self._buffer[:pending] = bytes(self._buffer[self._start : self._end])
+                self._buffer[:pending] = self._buffer[self._start : self._end]
                 self._start, self._end = 0, pending
         elif pending >= PREFIX.size and (wanted := self._wanted(pending)) > len(self._buffer):
             self._move(wanted)
@@ -54,18 +58,29 @@ class FrameReader:
 
     def received(self, count: int) -> list[memoryview]:
         """Take `count` bytes just written to `space`. Raises BadMessage for a length above the limit."""
-        self._end += count
-        frames = []
-        while self._end - self._start >= PREFIX.size:
-            (length,) = PREFIX.unpack_from(self._buffer, self._start)
+        self._end = end = self._end + count
+        buffer, start, frames = self._buffer, self._start, []
+        while end - start >= PREFIX.size:
+            (length,) = PREFIX.unpack_from(buffer, start)
             if length > self._limit:
                 raise BadMessage(f"a frame of {length} bytes; at most {self._limit} are allowed", field="length")
-            stop = self._start + PREFIX.size + length
-            if stop > self._end:
+            start += PREFIX.size
+            if start + length > end:
                 break
-            frames.append(self._buffer[self._start + PREFIX.size : stop])
-            self._start = stop
+            frames.append(buffer[start : start + length])
+            self._start = start = start + length
+            if length > self._longest:
+                self._longest = length
         return frames
+
+    def settle(self) -> bool:
+        """Give back what no frame since the last call has needed; whether the buffer is still longer than usual."""
+        wanted = self._wanted(self._end - self._start)
+        size = max(BUFFER_BYTES, wanted, PREFIX.size + self._longest)
+        self._longest = 0
+        if size < len(self._buffer):
+            self._move(size)
+        return size > BUFFER_BYTES
 
     def _wanted(self, pending: int) -> int:
         """Bytes that the first frame needs, as far as its length is known."""

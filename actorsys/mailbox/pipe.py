@@ -8,20 +8,17 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import Callable
-from mmap import mmap
+from mmap import MAP_PRIVATE, mmap
 from multiprocessing.connection import Connection
 
 from ..errors import BadMessage
+from ..process.kernel import keep_freed
 from .codec import decode_frame, encode_frame
-from .framing import MAX_FRAME_BYTES, PREFIX, FrameReader
+from .framing import BUFFER_BYTES, MAX_FRAME_BYTES, PREFIX, FrameReader
 from .letter import Frame
 
 OUTGOING_BYTES = 2**20  # queued beyond what the socket takes; above it `is_clogged`
-
-
-def _untouched(size: int) -> memoryview:
-    """Memory that costs nothing until it is used: an agent that gets small messages touches one page of its 256 KiB."""
-    return memoryview(mmap(-1, size))
+SETTLE = 1.0  # seconds between two looks at what large frames need; once no more come it is held twice as long at most
 
 
 class Pipe:
@@ -39,14 +36,15 @@ class Pipe:
         os.set_blocking(self._fd, False)
         self._on_frames = on_frames
         self._on_end = on_end
-        self._reader = FrameReader(limit, _untouched)
+        self._settling: asyncio.TimerHandle | None = None  # while more memory is kept than small frames need
+        self._reader = FrameReader(limit, self._memory)
         self._outgoing: deque[memoryview] = deque()
         self.outgoing_bytes = 0
         self._room: asyncio.Future[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._is_open = True
         self._has_ended = False  # nothing more to read
-        self._loop.add_reader(self._fd, self._readable)
+        self._loop.add_reader(self._fd, self._read)
 
     @property
     def is_clogged(self) -> bool:
@@ -102,6 +100,9 @@ class Pipe:
         if not self._is_open:
             return
         self._is_open = False
+        if self._settling is not None:
+            self._settling.cancel()
+            keep_freed(False)
         self._loop.remove_reader(self._fd)
         self._loop.remove_writer(self._fd)
         self._outgoing.clear()
@@ -109,8 +110,19 @@ class Pipe:
         self._wake()
         self._connection.close()
 
-    def _readable(self) -> None:
-        self._read()
+    def _memory(self, size: int) -> memoryview:
+        """Memory that costs nothing until it is used: an agent that gets small messages touches one page of its 256 KiB."""
+        if size > BUFFER_BYTES and self._settling is None:
+            self._settling = self._loop.call_later(SETTLE, self._settle)
+            keep_freed(True)
+        return memoryview(mmap(-1, size, MAP_PRIVATE))
+
+    def _settle(self) -> None:
+        if self._reader.settle():
+            self._settling = self._loop.call_later(SETTLE, self._settle)
+        else:
+            self._settling = None
+            keep_freed(False)
 
     def _read(self) -> bool:
         """One read; whether there may be more."""

@@ -1,4 +1,4 @@
-"""What does Linux offer beyond the standard library? prctl, and our mark in the environment that /proc shows.
+"""What does Linux offer beyond the standard library? prctl, our mark in the environment that /proc shows, and how memory is given back.
 
 Everything here is best effort: where a call does not exist it does nothing.
 """
@@ -20,12 +20,18 @@ MARK_ROOM = 240  # characters: run, name with replica, incarnation
 
 _PDEATHSIG, _SUBREAPER = 1, 36
 _DONTNEED = 4
+_LAST_FD = 2**32 - 1
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_keepers = 0
 _libc = ctypes.CDLL(None)
 _madvise: Any = None
 _prctl: Any = None  # made here, where all agents share it, and not in each of them
+_close_range: Any = None
 if sys.platform == "linux":
     _prctl = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_ulong] * 5)(("prctl", _libc))
     _madvise = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)(("madvise", _libc))
+    if hasattr(_libc, "close_range"):
+        _close_range = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_uint] * 3)(("close_range", _libc))
 _SIGKILL = int(signal.SIGKILL)
 
 
@@ -89,6 +95,29 @@ def give_back(address: int, size: int) -> None:
     for page in range(first, address + size - PAGESIZE + 1, PAGESIZE):
         if ctypes.string_at(page, PAGESIZE) == zeros:
             _madvise(page, PAGESIZE, _DONTNEED)
+
+
+def keep_freed(is_wanted: bool) -> None:
+    """Have the C library keep large blocks that are freed; when as many have called with False as with True, give back what is free.
+
+    Left alone it hands them back at once, and the kernel clears every page of the next: with 1 MiB messages an agent spent most of
+    its time there (docs/performance.md). The thresholds are those it comes to by itself once a block of 32 MiB was freed.
+    """
+    global _keepers
+    _keepers += 1 if is_wanted else -1
+    if not hasattr(_libc, "mallopt"):
+        return
+    if is_wanted:
+        _libc.mallopt(_MMAP_THRESHOLD, 32 * 2**20)
+        _libc.mallopt(_TRIM_THRESHOLD, 64 * 2**20)
+    elif not _keepers:
+        _libc.malloc_trim(0)
+
+
+def close_from(first: int) -> None:
+    """Close every descriptor from `first` on."""
+    if _close_range is None or _close_range(first, _LAST_FD, 0):
+        close_others(set(range(3, first)))
 
 
 def close_others(keep: set[int]) -> None:

@@ -40,11 +40,42 @@ def test_frames_around_and_beyond_the_size_of_the_buffer_come_out_whole(lengths,
     assert feed(FrameReader(), framed(*bodies), sizes) == bodies
 
 
-def test_a_long_frame_gets_a_buffer_of_its_own_size_and_the_usual_one_afterwards():
+def test_the_buffer_that_a_long_frame_needed_stays_until_settle_finds_that_none_has_come_since_the_last():
     reader = FrameReader()
+    assert reader.settle() is False
     body = b"x" * (4 * BUFFER_BYTES)
     assert feed(reader, framed(body), [100]) == [body]
+    assert len(reader.space()) == PREFIX.size + len(body)
+    assert reader.settle() is True
+    assert len(reader.space()) == PREFIX.size + len(body)
+    assert feed(reader, framed(body[: 2 * BUFFER_BYTES]), []) == [body[: 2 * BUFFER_BYTES]]
+    assert reader.settle() is True
+    assert len(reader.space()) == PREFIX.size + 2 * BUFFER_BYTES
+    assert feed(reader, framed(b"short"), []) == [b"short"]
+    assert reader.settle() is False
     assert len(reader.space()) == BUFFER_BYTES
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(LENGTHS, min_size=1, max_size=6), st.lists(st.tuples(SIZES, st.booleans()), max_size=30))
+def test_settle_takes_nothing_of_a_frame_that_is_not_whole_yet(lengths, pieces):
+    class Settling(FrameReader):
+        def space(self):
+            if next(settles, False):
+                self.settle()
+            return super().space()
+
+    settles = iter([settle for _, settle in pieces])
+    bodies = [bytes([number + 1]) * length for number, length in enumerate(lengths)]
+    assert feed(Settling(), framed(*bodies), [size for size, _ in pieces]) == bodies
+
+
+def test_the_start_of_a_frame_is_moved_to_the_front_even_over_itself():
+    reader = FrameReader()
+    first, second = b"x" * 100, (bytes(range(256)) * (BUFFER_BYTES // 256))[:-50]
+    data = framed(first, second)
+    assert feed(reader, data[:BUFFER_BYTES], []) == [first]
+    assert feed(reader, data[BUFFER_BYTES:], []) == [second]
 
 
 def test_a_frame_stays_valid_until_the_next_space():

@@ -8,6 +8,7 @@ import pytest
 import uvloop
 
 from actorsys import BadMessage
+from actorsys.mailbox import pipe
 from actorsys.mailbox.codec import decode_frame
 from actorsys.mailbox.framing import PREFIX
 from actorsys.mailbox.letter import TELL, Frame, Letter
@@ -77,6 +78,33 @@ def test_a_frame_larger_than_every_buffer_arrives_whole(check):
         assert (here.pipe.outgoing_bytes, here.pipe.is_clogged) == (0, False)
         here.pipe.close()
         there.pipe.close()
+
+    check(body)
+
+
+def test_memory_for_large_frames_is_kept_while_they_come_and_closing_forgets_it(check, monkeypatch):
+    monkeypatch.setattr(pipe, "SETTLE", 0.02)
+
+    async def body(one, two):
+        told = []
+        monkeypatch.setattr(pipe, "keep_freed", told.append)
+        here, there = End(one), End(two)
+        for number in range(2):
+            here.pipe.send(big(2**20))
+            await eventually(lambda count=number + 1: len(there.frames) == count)
+        assert told == [True]
+        await eventually(lambda: told == [True, False])
+        here.pipe.send(big(2**20))
+        await eventually(lambda: len(there.frames) == 3)
+        assert there.frames == [big(2**20)] * 3
+        assert told == [True, False, True]
+        there.pipe.close()
+        assert told == [True, False, True, False]
+        turned = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_later(3 * pipe.SETTLE, turned.set_result, None)
+        await turned
+        assert told == [True, False, True, False]
+        here.pipe.close()
 
     check(body)
 

@@ -5,6 +5,7 @@ import json
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -62,10 +63,17 @@ def look(payload: bytes, connection: Connection) -> int:
         "blocked": len(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
         "encoding": [sys.stdout.encoding, sys.stdout.errors, sys.stdout.line_buffering],
         "cwd": os.getcwd(),
+        "way_bytes": way_bytes(connection),
         "inheritable": os.get_inheritable(connection.fileno()),
     }
     connection.send_bytes(json.dumps(found).encode())
     return 0
+
+
+def way_bytes(connection: Connection) -> int:
+    """How much may be on its way from this end."""
+    with socket.socket(fileno=os.dup(connection.fileno())) as sock:
+        return sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
 
 
 def _is_open(fd: int) -> bool:

@@ -3,8 +3,10 @@
 import asyncio
 import json
 import logging
+import multiprocessing
 import os
 import resource
+import socket
 import subprocess
 import sys
 
@@ -50,6 +52,26 @@ def test_the_exit_status_is_the_true_one(run, home, how, entry, payload, code, s
                 assert "birth.py" not in output
             if entry == "segfault":
                 assert "Fatal Python error: Segmentation fault" in output
+
+    run(main())
+
+
+def way_bytes(end) -> int:
+    with socket.socket(fileno=os.dup(end.fileno())) as sock:
+        return sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have other defaults")
+@BOTH
+def test_more_may_be_on_its_way_between_supervisor_and_agent_than_the_kernel_allows_by_itself(run, home, how) -> None:
+    async def main() -> None:
+        async with home() as here:
+            agent = await here.launch("look", how=how)
+            one, two = multiprocessing.Pipe()
+            with one, two:
+                usual = way_bytes(one)
+            assert way_bytes(agent.connection) > usual
+            assert json.loads(await here.hear(agent))["way_bytes"] > usual
 
     run(main())
 

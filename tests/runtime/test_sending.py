@@ -171,7 +171,7 @@ def test_nothing_counts_as_handled_before_all_that_its_handler_sent_has_left(che
         for _ in range(20):
             await asyncio.sleep(0)
         assert durable.commits == []  # a SIGKILL now: the message comes again, and so does what its handler tells
-        loop.add_reader(supervisor._fd, supervisor._readable)
+        loop.add_reader(supervisor._fd, supervisor._read)
         first, last = await rig.acked(number)
         assert ([letter.to for letter in first.letters], last.acks) == (["b"], [number])
         assert [ids for _, ids, _ in durable.commits] == [(f"run.{number}",)]
