@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
 from . import loading
-from .kernel import MARK, close_others, die_with_parent, raise_oom_score
+from .kernel import MARK, close_from, die_with_parent, raise_oom_score
 
 CONNECTION = 3  # the one descriptor besides the standard three
 _ADOPTION_S = 2.0
@@ -62,7 +62,7 @@ def take_descriptors(output: int, connection: int) -> None:
     os.dup2(output, 2)
     if connection != CONNECTION:
         os.dup2(connection, CONNECTION, inheritable=False)
-    close_others({CONNECTION})
+    close_from(CONNECTION + 1)
 
 
 def limit_files(soft: int | None) -> None:

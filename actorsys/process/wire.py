@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import socket
 import struct
 from collections.abc import Iterable
@@ -17,11 +16,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_SIZES = struct.Struct("!IIB")  # bytes of the header, bytes of the blob, number of descriptors
+SIZES = struct.Struct("!IIB")  # bytes of the header, bytes of the blob, number of descriptors
 _MAX_FDS = 8
 _CHUNK = 1 << 18
-_ANCILLARY = socket.CMSG_SPACE(_MAX_FDS * 4)
-_CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)  # macOS has none; there the descriptors are marked after they came
+ANCILLARY = socket.CMSG_SPACE(_MAX_FDS * 4)
+CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)  # macOS has none; there the descriptors are marked after they came
 
 
 class Closed(Exception):
@@ -58,9 +57,8 @@ class Wire:
 
         Raises Closed when the other end is gone; the descriptors are closed then too.
         """
-        text = json.dumps(header).encode()
         owned = tuple(fds)
-        self._out.append((memoryview(_SIZES.pack(len(text), len(blob), len(owned)) + text + blob), owned))
+        self._out.append((memoryview(pack(header, blob, len(owned))), owned))
         self.flush()
 
     def flush(self) -> None:
@@ -86,7 +84,7 @@ class Wire:
     def receive(self) -> list[Frame]:
         """The frames that have arrived in full; may be none. Raises Closed at the end of the stream."""
         try:
-            data, ancillary, flags, _ = self._socket.recvmsg(_CHUNK, _ANCILLARY, _CLOEXEC)
+            data, ancillary, flags, _ = self._socket.recvmsg(_CHUNK, ANCILLARY, CLOEXEC)
         except BlockingIOError:
             return []
         except OSError as error:
@@ -106,19 +104,6 @@ class Wire:
             frames.append(frame)
         return frames
 
-    def wait(self, timeout: float | None = None) -> list[Frame]:
-        """Block until at least one frame is here; an empty list when `timeout` seconds have passed."""
-        poll = select.poll()
-        while True:
-            poll.register(self.fileno(), select.POLLIN | (select.POLLOUT if self._out else 0))
-            ready = poll.poll(None if timeout is None else timeout * 1000)
-            if not ready:
-                return []
-            if ready[0][1] & select.POLLOUT:
-                self.flush()
-            if ready[0][1] & ~select.POLLOUT and (frames := self.receive()):
-                return frames
-
     def shutdown(self) -> None:
         """Let the other end see the end of the stream now; nothing more goes out."""
         try:
@@ -133,19 +118,14 @@ class Wire:
         self._in_fds.clear()
         self._socket.close()
 
-    def forget(self) -> None:
-        """After a fork: leave the descriptors to whoever closes them all, so that no destructor closes a number used anew."""
-        self._socket.detach()
-        self._in_fds, self._out = [], []
-
     def _cut(self) -> Frame | None:
-        if len(self._in) < _SIZES.size:
+        if len(self._in) < SIZES.size:
             return None
-        header, blob, count = _SIZES.unpack_from(self._in)
-        end = _SIZES.size + header + blob
+        header, blob, count = SIZES.unpack_from(self._in)
+        end = SIZES.size + header + blob
         if len(self._in) < end:
             return None
-        body = bytes(self._in[_SIZES.size : end])
+        body = bytes(self._in[SIZES.size : end])
         del self._in[:end]
         fds, self._in_fds = self._in_fds[:count], self._in_fds[count:]
         return Frame(json.loads(body[:header]), body[header:], fds)
@@ -155,6 +135,12 @@ class Wire:
             for fd in fds:
                 os.close(fd)
         self._out.clear()
+
+
+def pack(header: dict[str, Any], blob: bytes = b"", fds: int = 0) -> bytes:
+    """A frame as it goes over the wire, with so many descriptors beside it."""
+    text = json.dumps(header).encode()
+    return SIZES.pack(len(text), len(blob), fds) + text + blob
 
 
 def pair() -> tuple[socket.socket, socket.socket]:

@@ -11,13 +11,15 @@ import gc
 import os
 import socket
 import sys
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from . import birth, loading
 from .boot import tidy_streams
 from .kernel import rewrite_mark
+from .line import Line
 from .procfs import Procfs
-from .wire import Closed, Frame, Wire
+from .wire import Closed, pack
 
 # What every agent needs; loaded once here, shared by all of them.
 _BASE = ("asyncio", "logging", "msgspec.json", "msgspec.msgpack", "multiprocessing.connection", "traceback", "uvloop")
@@ -27,32 +29,36 @@ _BLOCK_STEP, _BLOCK_MAX = 16, 512
 _POOL_BYTES, _POOL_HEADER = 16_384, 48
 _BYTES_OVERHEAD = sys.getsizeof(b"")
 _HOLES_MAX = 2_000
+_HEAP_HOLES_BYTES = 2**22
+_HEAP_BLOCK = 100_000  # more than any hole, less than what it maps apart
+_HEAP_SIZES = (*range(2**16, 2**13, -(2**12)), *range(2**13, 2**10, -(2**8)), *range(2**10, _BLOCK_MAX, -_BLOCK_STEP))
 
 _clear_type_cache = getattr(sys, "_clear_internal_caches", None) or sys._clear_type_cache  # the former since 3.13
 
 
 class Zygote:
-    def __init__(self, wire: Wire, keeper: int, mark_place: int) -> None:
+    def __init__(self, wire: Line, keeper: int, mark_place: int) -> None:
         self._wire = wire
         self._keeper = keeper
         self._mark_place = mark_place
         self._procfs = Procfs()
         self._is_frozen = False
         self._fillers: list[bytes] = []
+        self._rehearsals: list[Callable[[], object]] = []
+        self._said, self._say = os.pipe()
 
     def serve(self, header: dict[str, Any]) -> NoReturn:
         """Say that we are up, then answer until the keeper is gone."""
         warnings = {name: text for name in (*_BASE, *header["preload"]) if (text := self._import(name)) and name != "uvloop"}
         self._wire.send({"id": header["id"], "warnings": warnings, "blocked": self._why_not()})
         while True:
-            for frame in self._wire.wait():
-                match frame.header["op"]:
-                    case "load":
-                        type = frame.header["type"]
-                        text = self._import(type)
-                        self._wire.send({"id": frame.header["id"], "error": text, "blocked": self._why_not()})
-                    case "fork":
-                        self._wire.send({"id": frame.header["id"], **self._fork(frame)})
+            # An order with descriptors is one for an agent.
+            if self._wire.peek():
+                self._bear()
+            else:
+                order, _, _ = self._wire.take()
+                text = self._import(order["type"])
+                self._wire.send({"id": order["id"], "error": text, "blocked": self._why_not()})
 
     def _import(self, type: str) -> str | None:
         known = len(sys.modules)
@@ -60,6 +66,8 @@ class Zygote:
             found = loading.load(type)
             if prepare := getattr(found, "__before_fork__", None):
                 prepare()
+            if (rehearse := getattr(found, "__rehearse__", None)) and rehearse not in self._rehearsals:
+                self._rehearsals.append(rehearse)
         except BaseException as error:  # noqa: BLE001  # an import may raise anything, SystemExit too, and we live on
             return loading.why(error)
         finally:
@@ -76,59 +84,73 @@ class Zygote:
             return f"the loaded modules left {threads - 1} thread{'s' if threads > 2 else ''} running"
         return None
 
-    def _fork(self, frame: Frame) -> dict[str, Any]:
+    def _bear(self) -> None:
+        """Have an agent forked, by a fork of ours that also reads the order for it.
+
+        A page that is written here between two forks is the earlier agent's own from then on, though that agent never touched it: so
+        as little as can be is done here. 0.2 MiB an agent.
+        """
+        if not self._is_frozen and not self._why_not():
+            self._freeze()
         if reason := self._why_not():
-            self._close(frame.fds)
-            return {"refused": reason}
-        if not self._is_frozen:
-            # Frozen objects are never looked at by a child's collector, so their pages stay shared: 2.7 MB an agent instead of 9.
-            gc.collect()
-            # The cache of attribute look-ups owns the names in it. Full as it is, each look-up of an agent would drop somebody's name and
-            # so copy the page that name is on: 0.3 MiB an agent, 0.45 with NATS.
-            _clear_type_cache()
-            self._fill_holes()
-            gc.freeze()
-            self._is_frozen = True
-        self._flush()
-        answer, ask = os.pipe()
+            self._refuse({"refused": reason})
+            return
         try:
             between = os.fork()
         except OSError as error:
-            self._close([answer, ask, *frame.fds])
-            return {"error": error.strerror, "errno": error.errno}
+            self._refuse({"error": error.strerror, "errno": error.errno})
+            return
         if between == 0:
-            self._between(frame, ask)
-        self._close([ask, *frame.fds])
+            self._between()
         # Reaped before anyone hears of the pid: until then the agent may still be the child of the one in between.
-        os.waitpid(between, 0)
-        text = os.read(answer, 32).decode()
-        os.close(answer)
-        number = int(text or -1)
-        if number > 0:
-            return {"pid": number}
-        return {"error": os.strerror(-number) if number < -1 else "the process in between was killed", "errno": -number}
+        if os.waitpid(between, 0)[1]:
+            os._exit(1)  # who knows what it read of its order, and of which: another zygote is asked again
+        self._wire.send_packed(os.read(self._said, 4096))
 
-    def _between(self, frame: Frame, ask: int) -> NoReturn:
-        """In the child: fork the agent and leave. The mark is written first, so the agent carries it from its very first moment."""
+    def _freeze(self) -> None:
+        """Make what is here fit to be shared."""
+        # The cache of attribute look-ups owns the names in it. Full as it is, each look-up of an agent would drop somebody's name and
+        # so copy the page that name is on: 0.3 MiB an agent, 0.45 with NATS. Better it holds what an agent looks up.
+        _clear_type_cache()
+        gc.collect()
+        self._fill_holes()
+        for rehearse in self._rehearsals:
+            rehearse()
+        # Frozen objects are never looked at by a child's collector, so their pages stay shared: 2.7 MB an agent instead of 9.
+        gc.collect()
+        self._fill_holes()
+        gc.freeze()
+        self._is_frozen = True
+
+    def _refuse(self, answer: dict[str, Any]) -> None:
+        order, _, fds = self._wire.take()
+        self._close(fds)
+        self._wire.send({"id": order["id"], **answer})
+
+    def _between(self) -> NoReturn:
+        """In the child: read the order, fork the agent and leave. The agent carries its mark from its very first moment."""
         try:
-            rewrite_mark(self._mark_place, frame.header["mark"])
+            order, payload, fds = self._wire.take()
+            rewrite_mark(self._mark_place, order["mark"])
             # Out of the zygote's group now, not only in the agent: who kills that group must not hit an agent just announced.
             os.setsid()
-            pid = os.fork()
-        except OSError as error:
-            os.write(ask, str(-(error.errno or 1)).encode())
-            os._exit(1)
-        if pid:
-            os.write(ask, str(pid).encode())
-            os._exit(0)
-        try:
-            self._wire.forget()
+            try:
+                pid = os.fork()
+            except OSError as error:
+                self._say_and_leave({"id": order["id"], "error": error.strerror, "errno": error.errno})
+            if pid:
+                self._say_and_leave({"id": order["id"], "pid": pid})
+            # The wire is left open to `take_descriptors`: this frame keeps it, so no destructor will ever close that number again.
             birth.settle_in(self._keeper)
             birth.reset_signals()
-            birth.take_descriptors(*frame.fds)
-            birth.live(frame.header, frame.blob)
+            birth.take_descriptors(*fds)
+            birth.live(order, payload)
         finally:
             os._exit(1)  # never back into the zygote's loop
+
+    def _say_and_leave(self, answer: dict[str, Any]) -> NoReturn:
+        os.write(self._say, pack(answer))
+        os._exit(0)
 
     def _fill_holes(self) -> None:
         """Leave no free room among the shared objects, so that what an agent makes lies together: 0.14 MiB of unshared pages less.
@@ -141,6 +163,14 @@ class Zygote:
                 self._fillers.append(block)
                 if id(block) % _POOL_BYTES == _POOL_HEADER:
                     break
+        # Larger ones are the C library's: of those it has, the best fit comes before what lies beyond all.
+        beyond = [bytes(_HEAP_BLOCK)]
+        left = _HEAP_HOLES_BYTES
+        for size in _HEAP_SIZES:
+            while id(block := bytes(size - _BYTES_OVERHEAD)) < id(beyond[0]) and left > 0:
+                self._fillers.append(block)
+                left -= size
+            beyond.append(block)
 
     @staticmethod
     def _close(fds: list[int]) -> None:
@@ -162,6 +192,6 @@ def main(sock: socket.socket, keeper: int, mark_place: int, header: dict[str, An
     tidy_streams()
     faulthandler.enable(sys.stderr)
     try:
-        Zygote(Wire(sock), keeper, mark_place).serve(header)
+        Zygote(Line(sock), keeper, mark_place).serve(header)
     except Closed:
         os._exit(0)

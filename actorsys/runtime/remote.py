@@ -1,6 +1,5 @@
 """The agent's own NATS connection: what arrives on it goes into its mailbox first, and is answered by whoever handles it."""
 
-import logging
 from contextlib import suppress
 
 from msgspec import convert
@@ -34,7 +33,6 @@ class Remote:
         name = base(assignment.name)
         self._runtime = runtime
         self._began = now_ns()
-        self._log = logging.getLogger(runtime.name)
         self._inbox = f"_INBOX_{token(runtime.name).replace('/', '-')}"
         self.bus = NatsBus(convert(assignment.nats, NatsOptions), name=f"agent {runtime.name}", inbox_prefix=self._inbox)
         self.bus.watch(self._changed)
@@ -79,7 +77,8 @@ class Remote:
         error = failure.error() if failure is not None else None
         endpoint = self._asked if headers["kind"] == "request" else self._told
         endpoint.count(now_ns() - headers["arrived"], error)
-        await self._wait_first()
+        if not self.bus.connects:
+            await self._wait_first()
         if await answer(self._post, letter, payload, error):
             await self.bus.push()
 

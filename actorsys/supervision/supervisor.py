@@ -378,7 +378,7 @@ class Supervisor:
             is_web = self.config.nats.url.startswith("ws")
             light = [] if is_web else ["actorsys.bus.nats_light"]  # first: nats_client imports the rest
             modules += ["actorsys.runtime.remote", *light, "actorsys.bus.nats_client"]
-        return modules
+        return [*modules, "actorsys.runtime.rehearsal"]
 
     def _spec_of(self, member: str) -> AgentSpec | None:
         found = self.driver.members.get(member)

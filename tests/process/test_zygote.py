@@ -200,3 +200,36 @@ def test_a_main_module_run_by_name_has_its_real_name(tmp_path, run_id) -> None:
         "package.mod True True True b''",
         "package.mod True True True b''",
     ]
+
+
+@pytest.mark.slow
+def test_a_fork_that_ends_before_it_has_made_the_agent_costs_a_zygote_and_no_launch(run, home, tmp_path) -> None:
+    flag = tmp_path / "once"
+    write(
+        tmp_path,
+        "fragile",
+        f"""
+        import os, pathlib
+
+        def end():
+            if not (flag := pathlib.Path({str(flag)!r})).exists():
+                flag.touch()
+                os._exit(1)
+
+        os.register_at_fork(after_in_child=end)
+        class Agent: pass
+        """,
+    )
+
+    async def main() -> None:
+        async with home() as here:
+            here.launcher._nursery.path = (str(tmp_path), *here.launcher._nursery.path)
+            here.launcher.renew()
+            assert await here.launcher.load(["fragile:Agent"]) == {"fragile:Agent": None}
+            zygote = here.zygote()
+            agent = await here.launch("echo", b"all the same")
+            assert (agent.how, await here.hear(agent)) == ("fork", b"all the same")
+            assert flag.exists()
+            assert here.zygote() != zygote
+
+    run(main())
