@@ -3,11 +3,13 @@
     python benchmarks/counts.py [--renew]
 
 Function calls (Python's and those into C, as cProfile sees them), reads, writes and bytes written (as the kernel counts them) per
-message, in the supervisor's process and in the agent's; with strace also all system calls of all processes. Each is compared with
-reference.json: more than MARGIN and SLACK above is a failure, exit code 1. --renew writes that file anew, for a change that is meant.
+message, in the supervisor's process and in the agent's: of an ask and a tell from the one to the other, and (nats) of a request that a
+plain client makes; with strace also all system calls of all processes. Each is compared with reference.json: more than MARGIN and SLACK
+above is a failure, exit code 1. --renew writes that file anew, for a change that is meant.
 """
 
 import argparse
+import asyncio
 import cProfile
 import platform
 import shutil
@@ -19,9 +21,13 @@ from pathlib import Path
 
 import msgspec
 from agents import Count, Echo, Sink, job, question
+from measure import side
 
 import actorsys
 from actorsys import Ref, Request, Supervisor, on
+from actorsys.bus.nats_server import find_server
+from actorsys.testing.nats import run_server
+from actorsys.testing.waiting import eventually
 
 REFERENCE = Path(__file__).with_name("reference.json")
 MARGIN = 0.15
@@ -96,13 +102,37 @@ async def counted() -> Counts:
     async with Supervisor(nats="off") as sup:
         agent = await sup.spawn(Counted, name="counted")
         for kind, send in SENT.items():
-            await send(agent, WARM_UP)
-            await agent.ask(Begin())
-            work = Work()
-            await send(agent, MESSAGES)
-            ours, theirs = work.end(), await agent.ask(End())
-            for side, counts in (("supervisor", ours), ("agent", theirs)):
-                found |= {f"{kind}: {name} of the {side}": round(count / MESSAGES, 3) for name, count in counts.items()}
+            found |= await per_message(kind, agent, lambda count, send=send: send(agent, count))  # type: ignore[misc]
+    if find_server() is None:
+        print("requests over NATS are not counted: no nats-server found", file=sys.stderr)
+        return found
+    with tempfile.TemporaryDirectory() as folder:
+        async with run_server(Path(folder)) as server:
+            url = server.url.replace("://", f"://{server.info.token}@")
+            async with side("counts_side.py", url) as client, Supervisor(nats=url) as sup:
+                agent = await sup.spawn(Counted, name="counted")
+                await eventually(lambda: sup.children()[0]["nats"] == "connected")
+                found |= await per_message("nats", agent, lambda count: requested(client, count))
+    return found
+
+
+async def requested(client: asyncio.subprocess.Process, count: int) -> None:
+    """So many requests of a client in a process of its own."""
+    assert client.stdin is not None
+    assert client.stdout is not None
+    client.stdin.write(f"{count}\n".encode())
+    await client.stdout.readline()
+
+
+async def per_message(kind: str, agent: Ref, send: Callable[[int], Awaitable[None]]) -> Counts:
+    await send(WARM_UP)
+    await agent.ask(Begin())
+    work = Work()
+    await send(MESSAGES)
+    ours, theirs = work.end(), await agent.ask(End())
+    found: Counts = {}
+    for process, counts in (("supervisor", ours), ("agent", theirs)):
+        found |= {f"{kind}: {name} of the {process}": round(count / MESSAGES, 3) for name, count in counts.items()}
     return found
 
 

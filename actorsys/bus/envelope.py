@@ -20,8 +20,8 @@ from .depth import is_deeper_than
 MAX_DEPTH = 64
 
 MessageType = Literal["request", "response", "handoff", "announcement", "heartbeat", "message", "broadcast", "error"]
-AgentName = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}(/[0-9]{1,9})?\Z")]
-Id = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")]
+NAME = r"[A-Za-z][A-Za-z0-9_-]{0,62}(/[0-9]{1,9})?"
+AgentName = Annotated[str, Meta(pattern=rf"^{NAME}\Z")]
 Priority = Annotated[int, Meta(ge=1, le=5)]
 
 
@@ -33,24 +33,25 @@ class Stamp(Struct, frozen=True):
 
 
 class Envelope(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The rules are those of one that is spelt as we spell it; any other is read as a `_Wire`."""
+    """Names are those of agents, ids UUIDs in small letters: `decode` sees to it."""
 
     message_type: MessageType
-    from_agent: AgentName
-    to_agent: AgentName | None  # null: everyone, or whoever listens on the subject
+    from_agent: str
+    to_agent: str | None  # null: everyone, or whoever listens on the subject
     content: Any  # any JSON value; a typed message is {"type": "Add", "n": 2}
     metadata: dict[str, Any]
     timestamp: Annotated[datetime, Meta(tz=True)]
-    message_id: Id
-    in_reply_to: Id | None
+    message_id: str
+    in_reply_to: str | None
     priority: Priority  # 1 (urgent) to 5
 
 
 class Origin(Struct, frozen=True):
-    """As much as is known of who sent bytes that are no envelope."""
+    """Of a message what its answer needs; of bytes that are no envelope, as much as is known."""
 
     from_agent: str | None = None
     message_id: str | None = None
+    priority: int = 3
 
 
 class _Wire(Struct):
@@ -68,6 +69,9 @@ class _Wire(Struct):
 FIELDS = frozenset(_Wire.__struct_fields__)
 _encoder = msgspec.json.Encoder()
 _read = msgspec.json.Decoder(Envelope).decode
+# Not as patterns of the Struct: it would match those in three times the time of all the rest.
+_is_name = re.compile(NAME).fullmatch
+_is_id = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
 _FIELD_IN_TEXT = re.compile(r"`\$\.([a-z_]+)|field `([a-z_]+)`")
 
 
@@ -79,7 +83,7 @@ def decode(data: bytes, *, limit: int) -> Envelope:
     _check(data, limit)
     try:
         read = _read(data)
-        if read.timestamp.tzinfo is UTC:
+        if _is_usual(read):
             return read
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         pass  # a field more, a UUID in capitals, or something wrong: what it is, the long way says
@@ -102,6 +106,18 @@ def decode(data: bytes, *, limit: int) -> Envelope:
         message_id=str(wire.message_id),
         in_reply_to=None if wire.in_reply_to is None else str(wire.in_reply_to),
         priority=wire.priority,
+    )
+
+
+def _is_usual(read: Envelope) -> bool:
+    """Whether it is spelt as we spell it; any other is read as a `_Wire`."""
+    to, about = read.to_agent, read.in_reply_to
+    return bool(
+        read.timestamp.tzinfo is UTC
+        and _is_name(read.from_agent)
+        and (to is None or _is_name(to))
+        and _is_id(read.message_id)
+        and (about is None or _is_id(about))
     )
 
 
@@ -191,7 +207,9 @@ def request(
     return _new("request", sender, to, content, stamp, metadata=metadata, priority=priority)
 
 
-def response(to: Envelope, content: Any, stamp: Stamp, *, sender: str, metadata: dict[str, Any] | None = None) -> Envelope:
+def response(
+    to: Envelope | Origin, content: Any, stamp: Stamp, *, sender: str, metadata: dict[str, Any] | None = None
+) -> Envelope:
     """The answer to an envelope, at its priority."""
     return Envelope(
         message_type="response",

@@ -16,7 +16,6 @@ connection is gone, whatever the reason. Subscriptions, open requests and the ou
 
 import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +66,7 @@ class NatsBus:
             adopt=self._adopt,
             retire=self._attachments.retire,
             deny=self._deny,
+            is_refused=self._is_refused,
             ask_again=self._ask_again,
         )
 
@@ -225,12 +225,11 @@ class NatsBus:
             raise ConfigError(inbound.refused, where="nats")
         return inbound
 
-    async def push(self, timeout: float = 1.0) -> None:
+    async def push(self) -> None:
         """Return when what was published is with the kernel, where the death of this process does not undo it, or cannot be now."""
-        if self.is_connected:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(timeout):
-                    await self.client.push()
+        client = self._link.client
+        if client is not None and client.is_connected:
+            await client.push()
 
     async def flush(self, timeout: float = 5.0) -> None:
         try:
@@ -293,6 +292,10 @@ class NatsBus:
                 raise ConnectionError("the connection broke while sending what waited")
             await self._send(client, letter.subject, letter.payload, letter.reply, letter.headers)
         self._outbox.drop_first()
+
+    def _is_refused(self) -> bool:
+        """Whether the server refuses any of our subscriptions."""
+        return self._is_inbox_refused or any(inbound.refused for inbound in self._subscriptions)
 
     async def _ask_again(self, client: "Connection") -> None:
         """Ask once more for what the server does not permit."""

@@ -1,7 +1,7 @@
 """One connection to one NATS server, over nats-py.
 
-The only module that imports nats, and the only one that knows its insides (2.16). A client lives as long as its connection:
-nats-py's own reconnecting is off, because several errors end it for good anyway, because it waits without bound for a dead
+With nats_reading and nats_websocket the only module that imports nats, and that knows its insides (2.16). A client lives as long as its
+connection: nats-py's own reconnecting is off, because several errors end it for good anyway, because it waits without bound for a dead
 socket to close (nats-io/nats.py issue 671), and because one way to come back is easier to trust than two.
 """
 
@@ -18,10 +18,12 @@ from nats.protocol import parser
 
 from .base import Incoming
 from .nats_options import WEB, NatsOptions, bare, credentials
+from .nats_reading import shorten
 from .nats_websocket import WebSocket
 
 _NEVER = 10**8  # seconds; we ping ourselves, and see that the answer comes
 _PENDING_BYTES = 2 * 2**20
+_PUSH = 1.0  # seconds
 _PING = parser.PING
 
 
@@ -46,7 +48,7 @@ class Connection(Client):
     """nats-py's client with four repairs: a PING keeps its place in the line, a PONG nobody waits for harms nobody, nor does a
     message that cannot be read, and a loss is told before anything is waited for.
 
-    And with shorter ways for the two things that happen all the time: a message comes, and a message goes.
+    And with shorter ways for the three things that happen all the time: a message comes (`nats_reading`), a message goes, and a ping.
     """
 
     def __init__(self, on_lost: Callable[[], None], on_unreadable: Callable[[str, Exception], None]) -> None:
@@ -54,20 +56,38 @@ class Connection(Client):
         self._on_lost = on_lost
         self._on_unreadable = on_unreadable
         self._pongs: list[asyncio.Future[bool]] = []
+        self.on_send: Callable[[], None] | None = None  # called in each turn of the loop in which something was published
         self._is_due = False  # `_write` is about to be called
+        self._call_soon = asyncio.get_running_loop().call_soon
+
+    def take(self, sid: int, subject: bytes, reply: bytes, data: bytes) -> bool:
+        """Deliver a message without headers; false if that is left to nats-py."""
+        subscription = self._subs.get(sid)
+        sink: object = None if subscription is None else subscription._future
+        if not isinstance(sink, Sink):
+            return False
+        self.stats["in_msgs"] += 1
+        self.stats["in_bytes"] += len(data)
+        try:
+            sink.deliver(Incoming(subject.decode(), data, reply.decode()))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next message is read
+            self._on_unreadable(subject.decode(errors="backslashreplace"), error)
+        return True
+
+    def ponged(self) -> None:
+        """An answer to our oldest ping."""
+        # nats-py's own sets the result of a cancelled future, and the error ends the task that reads the socket.
+        if self._pongs:
+            future = self._pongs.pop(0)
+            if not future.done():
+                future.set_result(True)
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: Any) -> None:
         # An error ends the task that reads the socket, and servers pass on what is not UTF-8 and headers that are none.
         try:
-            subscription = self._subs.get(sid)
-            sink: object = None if subscription is None else subscription._future
-            if not isinstance(sink, Sink) or headers:
+            if headers or not self.take(sid, subject, reply, data):
                 await super()._process_msg(sid, subject, reply, data, headers)
-                return
-            self.stats["in_msgs"] += 1
-            self.stats["in_bytes"] += len(data)
-            sink.deliver(Incoming(subject.decode(), data, reply.decode()))
-        except Exception as error:  # noqa: BLE001 - whatever it is, the next message is read
+        except Exception as error:  # noqa: BLE001 - as above
             self._on_unreadable(subject.decode(errors="backslashreplace"), error)
 
     async def _read_loop(self) -> None:
@@ -84,11 +104,7 @@ class Connection(Client):
         await self._flush_pending()
 
     async def _process_pong(self) -> None:
-        # The original sets the result of a cancelled future, and the error ends the task that reads the socket.
-        if self._pongs:
-            future = self._pongs.pop(0)
-            if not future.done():
-                future.set_result(True)
+        self.ponged()
 
     async def _process_op_err(self, e: Exception) -> None:
         # The original writes what is pending and waits for the socket to close, first; uvloop raises at the one, the other can last.
@@ -110,11 +126,13 @@ class Connection(Client):
             await self._flush_pending(force_flush=True)
         elif not self._is_due:
             self._is_due = True
-            asyncio.get_running_loop().call_soon(self._write)
+            self._call_soon(self._write)
 
     def _write(self) -> None:
         """Write what was sent in this turn of the loop; where the socket is slow, leave it to nats-py's own task, which waits."""
         self._is_due = False
+        if self.on_send is not None:
+            self.on_send()
         if self._unwritten == 0:
             self.hurry()
         elif self._pending_data_size and self._flush_queue is not None and self._flush_queue.empty():
@@ -136,15 +154,26 @@ class Connection(Client):
                 transport.writelines(pending)
 
     async def push(self) -> None:
-        """Return when what was sent has left this process, as far as the socket takes it."""
+        """Return when what was sent has left this process, as far as the socket takes it, or after `_PUSH` seconds."""
         self.hurry()
-        if self.is_connected and self._pending_data_size and self._flush_queue is not None:
+        if self._pending_data_size and self.is_connected and self._flush_queue is not None:
             written = asyncio.get_running_loop().create_future()
-            await self._flush_queue.put(written)
-            await written
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PUSH):
+                    await self._flush_queue.put(written)
+                    await written
         # Some versions of uvloop write at the end of the turn. And without it an agent would handle all its mail in one turn: its
         # acknowledgements would wait for each other, and a kill would find many messages outstanding instead of one.
         await asyncio.sleep(0)
+
+    def ping_nowait(self) -> "asyncio.Future[bool]":
+        """Have the server answer once it has handled all that was sent before; the future ends with the connection, at the latest."""
+        pong: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._pongs.append(pong)
+        self._pending.append(_PING)
+        self._pending_data_size += len(_PING)
+        self._write()
+        return pong
 
     async def ping(self, timeout: float) -> None:
         """Return when the server has handled all that was sent before; raise OSError if the connection is gone by then."""
@@ -240,6 +269,8 @@ async def connect(
                 lame_duck_mode_cb=lame_duck_cb,
                 **extra,
             )
+        if (reader := getattr(client._transport, "_io_reader", None)) is not None:
+            shorten(reader, client, client._ps)
         task = asyncio.current_task()
         if task is not None and task.cancelling():  # nats-py swallowed it
             raise asyncio.CancelledError

@@ -15,6 +15,7 @@ from .counters import Counters, Often
 from .nats_creds import Term
 from .nats_options import NatsOptions, without_secret
 from .nats_pool import Pool
+from .nats_watch import Watch
 
 if TYPE_CHECKING:
     from .nats_client import Connection
@@ -29,7 +30,7 @@ _PERMISSION = re.compile(r'permissions violation for (publish|subscription) to "
 
 class Link:
     """`client` is the connection in use, or None; `adopt` makes a new one usable, `retire` takes what an old one still brings;
-    `deny` hears of refused subjects, and `ask_again` asks for them once more, before each ping.
+    `deny` hears of refused subjects; while any `is_refused`, `ask_again` asks for them once more before each ping.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Link:
         adopt: "Callable[[Connection], Awaitable[None]]",
         retire: Callable[[], Awaitable[None]],
         deny: Callable[[str, str], None],
+        is_refused: Callable[[], bool],
         ask_again: "Callable[[Connection], Awaitable[None]]",
     ) -> None:
         self.client: Connection | None = None
@@ -56,6 +58,7 @@ class Link:
         self._adopt = adopt
         self._retire = retire
         self._deny = deny
+        self._is_refused = is_refused
         self._ask_again = ask_again
         self._pool = Pool(options.urls)
         self._confirmed = 0  # of `out_messages`: those that the server certainly has, or that are counted as lost
@@ -66,6 +69,7 @@ class Link:
         self._cause = ""
         self._moving = ""  # why the connection is left for another while it still works
         self._term = Term()
+        self._watch: Watch | None = None
         self._url = ""
         self._outage = Often(30.0)
         self._expiring = Often(30.0)
@@ -170,20 +174,19 @@ class Link:
 
     async def _serve(self, client: "Connection") -> float:
         """Use a connection until it is gone; how many seconds it lasted."""
-        began, lost, options = clock.now_ns(), self._lost, self._options
+        began, lost = clock.now_ns(), self._lost
         self._confirmed = self._counters.out_messages
         self.max_payload = client.max_payload
         try:
             await self._adopt(client)
             self._begin(client)
-            while client.is_connected and not lost.is_set() and not self._moving:
-                try:
-                    async with asyncio.timeout(self._term.wait(options.ping_interval, _now())):
-                        await lost.wait()
-                except TimeoutError:
-                    await self._ask_again(client)
-                    await self.ping(options.ping_timeout)
-                    self._renew()
+            self._watch = watch = self._watched(client)
+            watch.start()
+            try:
+                if client.is_connected:
+                    await lost.wait()
+            finally:
+                await watch.close()
             if self._moving and client.is_connected:
                 await self._leave(client)
         except Exception as error:  # noqa: BLE001 - as above
@@ -191,6 +194,48 @@ class Link:
         finally:
             self._let_go(client)
         return (clock.now_ns() - began) / SECOND_NS
+
+    def _watched(self, client: "Connection") -> Watch:
+        """Who pings the server, seldom while nothing is sent. It is lost when it is silent, or left when there are new credentials."""
+        options, lost, asked = self._options, self._lost, 0
+
+        def ping() -> "asyncio.Future[bool]":
+            nonlocal asked
+            asked = self._counters.out_messages
+            return client.ping_nowait()
+
+        def answered() -> None:
+            self._confirmed = max(self._confirmed, asked)
+
+        def is_due() -> bool:
+            return self._is_refused() or _now() >= self._term.renew_at
+
+        def wait() -> float:
+            is_quiet = self._confirmed >= self._counters.out_messages and not is_due()
+            client.on_send = watch.hasten if is_quiet else None
+            return self._term.wait(options.until_ping(is_quiet=is_quiet), _now())
+
+        async def look() -> None:
+            await self._ask_again(client)
+            await self.ping(options.ping_timeout)
+            self._renew()
+            if self._moving:
+                lost.set()
+
+        def failed(error: Exception) -> None:
+            self._cause, self._moving = self._describe(error), ""
+            lost.set()
+
+        watch = Watch(
+            ping,
+            wait=wait,
+            timeout=options.ping_timeout,
+            answered=answered,
+            failed=failed,
+            is_due=is_due,
+            look=look,
+        )
+        return watch
 
     def _renew(self) -> None:
         """Move if the credentials are about to expire and there are newer ones."""
@@ -293,6 +338,8 @@ class Link:
             if self._denied.hold(match[0]) is not None:
                 log.warning("%s: %s; the credentials do not allow it", self._name, text)
             self._deny(match[1].lower(), match[2].lower())
+            if self._watch is not None:
+                self._watch.hasten()  # it is asked for again before each ping
             return
         self._cause = text
         if self.client is not None:

@@ -36,6 +36,7 @@ class NatsOptions(Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
     tls_hostname: str = ""
     connect_timeout: float = 2.0  # for each step: TCP, first line, login
     ping_interval: float = PING_INTERVAL
+    quiet_interval: float = 0.0  # the same where nothing was sent since the last one, if that is longer; see `paced`
     ping_timeout: float = 20.0  # silence after a ping: the connection is dead
     reconnect_wait: float = 0.1  # doubles with each round through the URLs; jitter takes off up to a half, of the first all
     reconnect_max: float = 1.5  # so that subscriptions are back within 2 s of the server; see `paced`
@@ -107,17 +108,21 @@ class NatsOptions(Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
             return None
 
     def paced(self, fleet: int) -> "NatsOptions":
-        """The same for one of `fleet` agents: all together make about 100 connections a second, and send 30 pings.
+        """The same for one of `fleet` agents: all together make about 100 connections a second, and while they are quiet 15 pings.
 
         >>> options = NatsOptions.parse("localhost")
-        >>> options.paced(20) == options, options.paced(300).reconnect_max, options.paced(1000).ping_interval
-        (True, 4.0, 30.0)
+        >>> options.paced(20) == options, options.paced(300).reconnect_max, options.paced(300).quiet_interval
+        (True, 4.0, 20.0)
         """
         longest = max(self.reconnect_max, min(fleet / 75, 10.0))
-        # A ping costs an idle agent 0.6 ms, most of it for waking up (`make soak-nats`). What was asked for is not changed.
-        interval = self.ping_interval if self.ping_interval != PING_INTERVAL else min(max(PING_INTERVAL, fleet / 30), 30.0)
         wait = self.reconnect_wait if longest == self.reconnect_max else longest
-        return structs.replace(self, reconnect_wait=wait, reconnect_max=longest, ping_interval=interval)
+        # A ping costs an idle agent 0.3 ms, most of it for waking up twice (`make soak-nats`). What was asked for is not changed.
+        quiet = min(fleet / 15, 60.0) if self.ping_interval == PING_INTERVAL < fleet / 15 else self.quiet_interval
+        return structs.replace(self, reconnect_wait=wait, reconnect_max=longest, quiet_interval=quiet)
+
+    def until_ping(self, *, is_quiet: bool) -> float:
+        """Seconds from one ping to the next; random where they are seldom, or a fleet that was asked at one moment would ping at one."""
+        return max(self.ping_interval, self.quiet_interval * random.uniform(0.75, 1.25)) if is_quiet else self.ping_interval
 
     def backoff(self, tries: int, *, was_refused: bool = False) -> float:
         """Seconds to wait after the n-th failed round, from 0; random, so that a fleet does not come back as a herd.

@@ -67,19 +67,21 @@ class Post:
                 await self.bus.publish(where, how)
 
     async def respond(
-        self, reply: str, asked: Envelope, content: Any, *, metadata: dict[str, Any] | None = None, insist: bool = False
+        self,
+        reply: str,
+        asked: Envelope | Origin,
+        content: Any,
+        *,
+        metadata: dict[str, Any] | None = None,
+        insist: bool = False,
     ) -> bool:
-        """Publish the answer to an envelope; an error instead, and false, when the content has no JSON form. See `_put`."""
+        """Publish the answer to an envelope; an error instead, and false, when it has no JSON form or is too large. See `_insist`."""
         if not reply:
             return True
         try:
             data = envelope.encode(envelope.response(asked, content, stamp.fresh(), sender=self.name, metadata=metadata))
+            await (self._insist(reply, data) if insist else self.bus.publish(reply, data))
         except BadMessage as error:
-            await self.refuse(reply, asked, error, metadata=metadata, insist=insist)
-            return False
-        try:
-            await self._put(reply, data, insist=insist)
-        except BadMessage as error:  # too large for the server
             await self.refuse(reply, asked, error, metadata=metadata, insist=insist)
             return False
         except ActorError as error:
@@ -104,13 +106,14 @@ class Post:
         if metadata:
             made = msgspec.structs.replace(made, metadata=metadata)
         try:
-            await self._put(reply, envelope.encode(made), insist=insist)
+            data = envelope.encode(made)
+            await (self._insist(reply, data) if insist else self.bus.publish(reply, data))
         except ActorError as problem:
             self.warn(reply, "an error reply was lost: %s", problem)
 
-    async def _put(self, subject: str, data: bytes, *, insist: bool) -> None:
-        """Publish; with `insist` again until it is confirmed, a few times: an agent that dies just now may not have taken it."""
-        for wait in AGAIN if insist and self.bus.is_connected else ():
+    async def _insist(self, subject: str, data: bytes) -> None:
+        """Publish again until it is confirmed, a few times: an agent that dies just now may not have taken it."""
+        for wait in AGAIN if self.bus.is_connected else ():
             try:
                 await self.bus.request(subject, data, CONFIRM)
                 return

@@ -38,7 +38,7 @@ class Reception:
         self._stands_in = stands_in
         self._here: set[str] = set()  # ids of those in line
         self._until_room: set[asyncio.Timeout] = set()  # of letters in custody whose senders are to wait, too
-        self._is_closing = self._is_corked = False
+        self._is_closing = False
         self._behind = 0  # letters that wait to be posted
         self._ahead = 0  # posted since the last of which we know that it is in custody
         self._subscriptions: list[Subscription] = []
@@ -90,7 +90,9 @@ class Reception:
         try:
             letter = translate.letter(read, kind, incoming.reply, self._to, run=self._run, now=now_ns())
             if kind == "request" and "confirm" not in read.metadata and self._is_clear(letter):
-                self._post_at_once(letter)
+                # It is handled only out of custody, and its answer is all that anyone waits for. What comes in one turn shares a frame.
+                self._outbox.post(letter)
+                self._ahead += 1
                 return None
         except ActorError as error:
             return self._post.refuse(incoming.reply, read, error)
@@ -104,18 +106,6 @@ class Reception:
 
     def _is_clear(self, letter: Letter) -> bool:
         return not self._behind and self._ahead < CONCURRENCY and self._outbox.has_room(letter.to)
-
-    def _post_at_once(self, letter: Letter) -> None:
-        """It is handled only out of custody, and its answer is all that anyone waits for. More of the same turn share a frame."""
-        self._outbox.post(letter)
-        self._ahead += 1
-        if not self._is_corked:
-            self._is_corked = True
-            self._outbox.flush()
-            asyncio.get_running_loop().call_soon(self._uncork)
-
-    def _uncork(self) -> None:
-        self._is_corked = False
 
     async def _accept(self, letter: Letter, read: Envelope, kind: translate.Kind, reply: str) -> None:
         """Post a letter when there is room, and say so once it is in custody."""

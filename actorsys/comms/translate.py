@@ -50,13 +50,38 @@ def said(type_id: str, payload: bytes) -> tuple[Any, dict[str, Any]]:
 def letter(read: Envelope, kind: Kind, reply: str, to: str, *, run: str, now: int) -> Letter:
     """The letter for the mailbox of `to`. `run` is the one of this node. Raises BadMessage for content that a letter cannot carry."""
     metadata, content, type_id = read.metadata, read.content, ""
-    if isinstance(given := metadata.get("type_id"), str) and ":" in given and kind != "notice":
-        if metadata.get("bare") is True:
-            type_id = given
-        elif isinstance(content, dict) and content.get("type") == short(given):
-            type_id = given
-            content = {name: value for name, value in content.items() if name != "type"}
+    if metadata and kind != "notice":
+        type_id, content = _typed(content, metadata)
     made = Letter(TELL, 0, to, read.from_agent, type_id, encode(content), read.priority, 0, REMOTE)
+    if metadata:  # a plain client sends none
+        encode(metadata)  # raises BadMessage: JSON has numbers that no frame can carry
+        _mark(made, metadata, kind, run, now)
+    made.headers = {
+        "kind": kind,
+        "reply": reply,
+        "message_type": read.message_type,
+        "message_id": read.message_id,
+        "timestamp": read.timestamp,
+        "metadata": metadata,
+        "in_reply_to": read.in_reply_to,
+        "arrived": now,
+    }
+    return made
+
+
+def _typed(content: Any, metadata: dict[str, Any]) -> tuple[str, Any]:
+    """The full id of a typed message, and its fields alone; an empty id for what has none."""
+    given = metadata.get("type_id")
+    if isinstance(given, str) and ":" in given:
+        if metadata.get("bare") is True:
+            return given, content
+        if isinstance(content, dict) and content.get("type") == short(given):
+            return given, {name: value for name, value in content.items() if name != "type"}
+    return "", content
+
+
+def _mark(made: Letter, metadata: dict[str, Any], kind: Kind, run: str, now: int) -> None:
+    """Give a letter what else its metadata say."""
     if metadata.get("lenient") is True:
         made.flags |= LENIENT
     if metadata.get("when_down") == "fail":
@@ -69,18 +94,6 @@ def letter(read: Envelope, kind: Kind, reply: str, to: str, *, run: str, now: in
     chain = metadata.get("chain")
     if isinstance(chain, list):
         made.chain = tuple(each.removesuffix(f"@{run}") for each in chain if isinstance(each, str))
-    made.headers = {
-        "kind": kind,
-        "reply": reply,
-        "message_type": read.message_type,
-        "message_id": read.message_id,
-        "timestamp": read.timestamp,
-        "metadata": metadata,
-        "in_reply_to": read.in_reply_to,
-        "arrived": now,
-    }
-    encode(made.headers)  # raises BadMessage: JSON has numbers that no frame can carry
-    return made
 
 
 def envelope_of(letter: Letter) -> Envelope:

@@ -49,7 +49,9 @@ class Replies:
         """Nobody waits for the answer to this letter any more."""
         ask = self._asks.pop(letter_id, None)
         if ask is not None:
-            self._numbers.get(ask.source, {}).pop(ask.number, None)
+            numbers = self._numbers.get(ask.source)
+            if numbers is not None:
+                numbers.pop(ask.number, None)
         return ask
 
     def forget(self, source: str) -> None:

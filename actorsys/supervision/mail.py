@@ -43,7 +43,7 @@ class HostOutbox(Outbox):
         """In memory a letter is in custody at once; on disk when it is written."""
         mail = self._mail
         if mail.journal is None or not mail.switchboard.is_durable(letter.to):
-            mail.send(letter)
+            self.post(letter)
             return None
         number = self._next_frame
         self._next_frame += 1
@@ -125,28 +125,30 @@ class Mail:
         self._perform(actions)
 
     def _perform(self, actions: list[Action]) -> None:
+        replied = self.outbox.replied
         for action in actions:
-            kind = type(action)  # cheaper than `match`, which looks at the attributes of each
-            if kind is Deliver:
-                self._deliver(action.to, action.letters)  # type: ignore[attr-defined]
-            elif kind is Confirm or kind is Tell:
-                self._pass_on(action)  # type: ignore[arg-type]
-            elif kind is Unanswered:
-                self.on_unanswered(action)  # type: ignore[arg-type]
-            elif kind is Flood:
-                self.on_flood(action.name, action.to)  # type: ignore[attr-defined]
-            elif kind is Store:
-                self._store(action)  # type: ignore[arg-type]
-            elif kind is DeadLetter:
-                self._report(action)  # type: ignore[arg-type]
+            if isinstance(action, Deliver):  # the usual case first, and no `match`, which looks at the attributes of each
+                if action.to != HOST:
+                    self._put(action.to, action.letters)
+                    continue
+                for letter in action.letters:
+                    replied(letter)
+            elif isinstance(action, Confirm | Tell):
+                self._pass_on(action)
+            elif isinstance(action, Unanswered):
+                self.on_unanswered(action)
+            elif isinstance(action, Flood):
+                self.on_flood(action.name, action.to)
+            elif isinstance(action, Store):
+                self._store(action)
+            elif isinstance(action, DeadLetter):
+                self._report(action)
         if not self._is_corked and self._waiting:
             self._flush()
 
-    def _deliver(self, to: str, letters: list[Letter]) -> None:
-        if to == HOST:
-            for letter in letters:
-                self.outbox.replied(letter)
-        elif (frame := self._waiting.get(to)) is not None:
+    def _put(self, to: str, letters: list[Letter]) -> None:
+        frame = self._waiting.get(to)
+        if frame is not None:
             frame.letters += letters
         else:
             self._waiting[to] = Frame([], letters, [])

@@ -7,6 +7,7 @@ ever fails a node.
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Coroutine
 from typing import Any
@@ -28,7 +29,7 @@ from ..comms.micro import Micro
 from ..comms.peers import Peers
 from ..comms.pings import Pings
 from ..comms.post import Post
-from ..errors import ActorError, AgentDown
+from ..errors import ActorError, AgentDown, BadMessage
 from ..mailbox.letter import HOST, Frame, Letter, wants_answer, wants_end
 from ..mailbox.traffic import Posted, Unanswered
 from ..names import base, did_you_mean, is_name, token
@@ -44,6 +45,8 @@ JITTER = 0.1  # of them
 SOON = 1.0  # seconds within which all agents beat once when a node is heard of for the first time: it has not heard of us
 MAX_WAITING = 10_000  # messages on agents.all that are not looked at yet
 CLOSE_TIMEOUT = 1.0
+TURN = 1.0  # seconds of BEAT: agents whose turns fall into one beat together, for a wake-up costs more than a beat
+HEARTBEAT = b'{"message_type":"heartbeat"'  # how one begins as we spell it
 ENDED = ("stopped", "failed")
 
 
@@ -53,6 +56,7 @@ class Presence:
     def __init__(self, options: NatsOptions, driver: Driver, *, node: str, run: str) -> None:
         self.node = node
         self._run = run
+        self._mark = f'"instance":"{run}"'.encode()
         self._driver = driver
         self._mail = driver.mail
         name = node if is_name(node) else "supervisor"
@@ -186,23 +190,29 @@ class Presence:
             log.error(text, names, REQUESTS)
 
     async def _beat(self) -> None:
-        """For ever: a heartbeat of each agent in turn, spread evenly over the interval."""
+        """For ever: a heartbeat of each agent in turn, spread evenly over the interval; of many agents some at a time."""
         while True:
             interval = SOON if self._soon.is_set() else BEAT
             self._soon.clear()
             agents = sorted(self._present)
-            pause = interval * random.uniform(1 - JITTER, 1 + JITTER) / max(1, len(agents))
-            for agent in agents or [""]:
+            at_once = max(1, math.ceil(len(agents) * TURN / BEAT))
+            pause = interval * random.uniform(1 - JITTER, 1 + JITTER) * at_once / max(at_once, len(agents))
+            for first in range(0, max(1, len(agents)), at_once):
                 try:
                     async with asyncio.timeout(pause):
                         await self._soon.wait()
                     break
                 except TimeoutError:
                     pass
-                members = self._members(agent)
-                if agent in self._present and members and self.bus.is_connected:
-                    status = "running" if any(self._state(member) == "running" for member in members) else "restarting"
-                    await self._say(envelope.heartbeat(agent, status, stamp.fresh(), **self._about(members[0])))
+                if self.bus.is_connected:
+                    for agent in agents[first : first + at_once]:
+                        await self._say_beat(agent)
+
+    async def _say_beat(self, agent: str) -> None:
+        members = self._members(agent)
+        if agent in self._present and members:
+            status = "running" if any(self._state(member) == "running" for member in members) else "restarting"
+            await self._say(envelope.heartbeat(agent, status, stamp.fresh(), **self._about(members[0])))
 
     def _unanswered(self, action: Unanswered) -> None:
         post = Post(self.bus, base(action.letter.to))
@@ -210,10 +220,17 @@ class Presence:
 
     # --- the others
 
-    async def _heard(self, incoming: Incoming) -> None:
-        read = await self._post.read(incoming)
-        if read is None:
-            return
+    def _heard(self, incoming: Incoming) -> Coroutine[Any, Any, None] | None:
+        if incoming.payload.startswith(HEARTBEAT) and self._mark in incoming.payload:
+            return None  # our own; and of those there are as many as agents
+        try:
+            read = self._post.decode(incoming)
+        except BadMessage as error:
+            return self._post.complain(incoming, error)
+        self._take(read)
+        return None
+
+    def _take(self, read: Envelope) -> None:
         if read.message_type == "broadcast":
             self._pass_on(read)
             return

@@ -93,6 +93,55 @@ def test_names_that_came_and_went_leave_nothing_behind(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("agents", "at_once"), [(1, 1), (7, 2), (60, 12)])
+def test_each_agent_beats_once_in_an_interval_and_of_many_some_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, agents: int, at_once: int
+) -> None:
+    require_server()
+    monkeypatch.setattr("actorsys.supervision.presence.BEAT", 0.5)
+    monkeypatch.setattr("actorsys.supervision.presence.TURN", 0.1)
+
+    async def main() -> None:
+        async with run_server(tmp_path) as server, NatsBus(server.options()) as other:
+            await other.wait_connected(5)
+            beats: list[str] = []
+
+            def heard(incoming: Incoming) -> None:
+                read = envelope.decode(incoming.payload, limit=2**20)
+                if read.message_type == "heartbeat":
+                    beats.append(read.from_agent)
+
+            await other.subscribe("agents.all", heard, max_messages=100_000)
+            rows = Rows(Mail(commands, 2**20, tmp_path / "mail.sqlite"))
+            presence = Presence(server.options(), rows, node="n", run="1")  # type: ignore[arg-type]
+            await presence.start()
+            await presence.bus.wait_connected(5)
+            together: list[int] = []  # beats in each write
+            client: Any = presence.bus.client
+            write = client._transport.writelines
+
+            def counted(lines: list[bytes]) -> None:
+                together.append(b"".join(lines).count(b'"heartbeat"'))
+                write(lines)
+
+            client._transport.writelines = counted
+            try:
+                for number in range(agents):
+                    rows.add(f"agent{number}")
+                    rows.say(f"agent{number}", "running", "connected")
+                await eventually(lambda: len(beats) >= 3 * agents)
+                counts = [beats[: 3 * agents].count(f"agent{number}") for number in range(agents)]
+                assert counts == [3] * agents
+                assert {count for count in together if count} <= {at_once, agents % at_once or at_once}
+                assert presence.list_peers() == []  # what it said itself is no news to it
+            finally:
+                await presence.close()
+                await rows.mail.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("durability", ["memory", "disk"])
 def test_a_task_that_ends_with_its_node_is_completed_and_one_on_disk_goes_on_later(tmp_path: Path, durability: Any) -> None:
     require_server()

@@ -1,0 +1,77 @@
+"""A connection on which nothing is sent is tried seldom, and one on which something is, or that was refused something, as often as ever."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from actorsys.bus.base import Incoming
+from actorsys.bus.nats import NatsBus
+from actorsys.testing.waiting import eventually
+
+QUIET = {"ping_interval": 0.1, "ping_timeout": 0.3, "quiet_interval": 60.0}
+DENIED = 'authorization {{ users: [ {{ user: "me", password: "geheim"{} }} ] }}'
+
+
+async def ignore(_: Incoming) -> None: ...
+
+
+async def rests(bus: NatsBus) -> None:
+    """Return when its next ping is not due for long."""
+
+    def is_far_off() -> bool:
+        watch: Any = bus._link._watch
+        return watch is not None and watch._is_resting and watch._timer.when() - asyncio.get_running_loop().time() > 30
+
+    await eventually(is_far_off)
+
+
+@pytest.mark.slow
+def test_a_frozen_server_is_noticed_within_the_usual_time_by_who_sends_something(run: Any, nats_server: Any) -> None:
+    async def main() -> None:
+        async with nats_server() as server, NatsBus(server.options(**QUIET)) as bus:
+            await bus.wait_connected(5.0)
+            await rests(bus)
+            server.freeze()
+            await bus.publish("s", b"")
+            await eventually(lambda: bus.state == "connecting", 5.0)
+            assert "ping" in bus.reason
+            server.thaw()
+            await bus.wait_connected(5.0)
+
+    run(main)
+
+
+@pytest.mark.slow
+def test_what_was_sent_is_confirmed_before_a_connection_counts_as_quiet_again(run: Any, nats_server: Any) -> None:
+    async def main() -> None:
+        async with nats_server() as server, NatsBus(server.options(**QUIET)) as bus:
+            await bus.wait_connected(5.0)
+            for number in range(3):
+                await rests(bus)
+                await bus.publish("s", b"%d" % number)
+                await asyncio.sleep(0)
+                await rests(bus)
+                assert bus._link._confirmed == bus.stats().out_messages == number + 1
+            server.kill()
+            await eventually(lambda: bus.state == "connecting")
+            assert bus.stats().unconfirmed == 0
+
+    run(main)
+
+
+@pytest.mark.slow
+def test_a_quiet_connection_asks_soon_for_what_a_reload_took_away(run: Any, nats_server: Any) -> None:
+    async def main() -> None:
+        login = {"token": "", "user": "me", "password": "geheim"}
+        async with nats_server(authorization=DENIED.format("")) as server, NatsBus(server.options(**login, **QUIET)) as bus:
+            await bus.wait_connected(5.0)
+            await bus.subscribe("s", ignore)
+            await rests(bus)
+            server.reload(authorization=DENIED.format(", permissions: { subscribe: { deny: [s] } }"))
+            await eventually(lambda: bus.stats().refused == 1)
+            server.reload(authorization=DENIED.format(""))
+            await eventually(lambda: bus.stats().refused == 0, 5.0)
+            await rests(bus)
+
+    run(main)
