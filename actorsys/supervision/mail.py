@@ -23,6 +23,8 @@ from ..spec import MailboxSpec
 
 log = logging.getLogger("actorsys.supervisor")
 
+TURN_LETTERS = 128  # that the host sends before its loop turns: so it hears what agents say, and they work while it sends
+
 Commands = Callable[[str, dict[str, Any], str], Awaitable[Any]]
 
 
@@ -40,11 +42,11 @@ class HostOutbox(Outbox):
         self._mail.send(letter)
 
     def send(self, letter: Letter) -> Awaitable[None] | None:
-        """In memory a letter is in custody at once; on disk when it is written."""
+        """In memory a letter is in custody at once; on disk when it is written. Whoever tells many lets the loop turn in between."""
         mail = self._mail
         if mail.journal is None or not mail.switchboard.is_durable(letter.to):
             self.post(letter)
-            return None
+            return asyncio.sleep(0) if mail.sent >= TURN_LETTERS else None
         number = self._next_frame
         self._next_frame += 1
         written = self._unconfirmed[number] = asyncio.get_running_loop().create_future()
@@ -79,7 +81,7 @@ class Mail:
         self.on_unanswered: Callable[[Unanswered], None] = lambda action: None
         self._commands = commands
         self._waiting: dict[str, Frame] = {}
-        self._has_sent = False  # a letter of the host, since frames came in or the loop turned
+        self.sent = 0  # letters of the host since frames came in or the loop turned
         self._is_corked = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._each_second = Often(1.0)
@@ -94,26 +96,26 @@ class Mail:
 
     def handle_soon(self, event: Event) -> None:
         """Take an event of the host: sent at once if it is the first since frames came in, with the others of this turn if not."""
-        if self._has_sent:
+        if self.sent:
             self._cork()
-        self._has_sent = True
+        self.sent += 1
         self.handle(event)
 
     def send(self, letter: Letter) -> None:
         """Take a letter of the host into custody; it goes out as with `handle_soon`. Raises UnknownAgent."""
         now, actions = now_ns(), []  # type: ignore[var-annotated]
         self.switchboard.take_letter(letter, now, actions)
-        if self._has_sent:
+        if self.sent:
             self._cork()
         else:
-            self._has_sent = True
             self.switchboard.settle(now, actions)
+        self.sent += 1
         self._perform(actions)
 
     def posted(self, name: str, frames: list[Frame], now: int) -> None:
         """Frames came in from an agent."""
         board, actions = self.switchboard, []  # type: ignore[var-annotated]
-        self._has_sent = False
+        self.sent = 0
         for frame in frames:
             for note in frame.notes:
                 if type(note) is Command:
@@ -231,7 +233,7 @@ class Mail:
             asyncio.get_running_loop().call_soon(self._uncork)
 
     def _uncork(self) -> None:
-        self._is_corked = self._has_sent = False
+        self._is_corked, self.sent = False, 0
         actions: list[Action] = []
         self.switchboard.settle(now_ns(), actions)
         self._perform(actions)

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from actorsys import clock
+from actorsys import Ref, clock
 from actorsys.errors import UnknownAgent
 from actorsys.mailbox.letter import ASK, HOST, TELL, Frame, Letter
 from actorsys.mailbox.traffic import Open, Posted, Up
 from actorsys.spec import MailboxSpec
-from actorsys.supervision.mail import Mail
+from actorsys.supervision.mail import TURN_LETTERS, Mail
 from actorsys.units import SECOND_NS
 
 
@@ -108,6 +108,27 @@ def test_when_frames_came_in_the_next_letter_leaves_at_once_again(check: Any) ->
         assert wire.frames == [[1], [2]]
         await turn()
         assert wire.frames == [[1], [2], [3]]
+
+    check(body)
+
+
+def test_who_tells_many_lets_the_loop_turn_in_between(check: Any) -> None:
+    async def body(mail: Mail, wire: Wire) -> None:
+        turns = 0
+
+        def count() -> None:
+            nonlocal turns
+            turns += 1
+            asyncio.get_running_loop().call_soon(count)
+
+        asyncio.get_running_loop().call_soon(count)
+        ref = Ref("a", mail.outbox)
+        for _ in range(TURN_LETTERS - 1):
+            await ref.tell({})
+        assert (turns, len(wire.frames)) == (0, 1)
+        await ref.tell({})
+        assert turns > 0
+        assert [len(frame) for frame in wire.frames] == [1, TURN_LETTERS - 1]
 
     check(body)
 
