@@ -19,7 +19,7 @@ ROOT = Path(actorsys.__file__).parent
 FLOORS: dict[int, str] = {
     0: "errors units names messages spec clock",
     1: """
-        mailbox.letter mailbox.codec mailbox.framing mailbox.mailbox mailbox.switchboard mailbox.replies
+        mailbox.letter mailbox.codec mailbox.kinds mailbox.framing mailbox.mailbox mailbox.switchboard mailbox.replies
         mailbox.dead_letters mailbox.traffic mailbox.durable mailbox.recent
         supervision.states supervision.restart supervision.strategy supervision.core supervision.health supervision.links
         supervision.plan supervision.profiles

@@ -6,6 +6,7 @@ nothing is kept in order here: the timer goes off at the earliest deadline there
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextvars import Context
 
 from ..clock import now_ns
 from ..units import SECOND_NS
@@ -43,7 +44,9 @@ class Deadlines:
             self._timer.cancel()
         self._armed = at
         # A millisecond more: a loop's timer may go off as much earlier.
-        self._timer = asyncio.get_running_loop().call_later(max(0, at - now_ns()) / SECOND_NS + 0.001, self._ring)
+        seconds = max(0, at - now_ns()) / SECOND_NS + 0.001
+        # In a context of its own: that of whoever asks would keep alive what the asker knows, for as long as the timer runs.
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._ring, context=Context())
 
     def _ring(self) -> None:
         self._timer, self._armed = None, NEVER

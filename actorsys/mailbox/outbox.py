@@ -7,17 +7,18 @@ custody (`custody`).
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from threading import get_ident
 from typing import Any, Literal, Protocol
-
-from msgspec import Struct
 
 from ..clock import now_ns
 from ..errors import ActorError, AgentDown, AskTimeout, BadMessage, MailboxFull, UnknownAgent
-from ..messages import Failure, Request, reply_type, type_id
+from ..messages import Failure
 from ..spec import MAX_PAYLOAD
 from ..units import SECOND_NS, format_bytes, format_seconds
-from .codec import decode, decoder, encode
+from .codec import decode, encode
 from .deadlines import NEVER, Deadlines
+from .kinds import KINDS, PLAIN, Kind, kind_of
 from .letter import (
     ASK,
     DEFAULT_PRIORITY,
@@ -58,38 +59,12 @@ class Far(Protocol):
     async def broadcast(self, letter: Letter, trace: str, metadata: dict[str, Any] | None, *, key: str) -> str: ...
 
 
-class Kind(Struct, frozen=True):
-    """What there is to know about a type of message."""
-
-    id: str
-    decode_reply: Callable[[Any], Any]
-    reply: Any = Any
-
-
-_PLAIN = Kind("", decoder(Any))  # dicts, lists, text: for `receive`, or for the handler their "type" names
-_kinds: dict[type, Kind] = {}
-
-
-def _kind(cls: type) -> Kind:
-    if not issubclass(cls, Struct):
-        return _PLAIN
-    expected = reply_type(cls) if issubclass(cls, Request) else Any
-    kind = _kinds[cls] = Kind(type_id(cls), decoder(expected), expected)
-    return kind
-
-
-def packed(message: Any) -> tuple[str, bytes]:
-    """Type id and payload of a message. Raises BadMessage for a value that cannot be encoded."""
-    cls = type(message)
-    return (_kinds.get(cls) or _kind(cls)).id, encode(message)
-
-
 class _Late(Exception):
     """No answer within the timeout."""
 
 
 def _check(priority: int) -> None:
-    if priority not in PRIORITIES:
+    if type(priority) is not int or priority not in PRIORITIES:  # True and 2.0 are in it, too, and no letter can carry them
         raise BadMessage(f"priority {priority!r}; it goes from 1 (urgent) to 5", field="priority")
 
 
@@ -109,6 +84,9 @@ class Outbox(ABC):
         self._streams: dict[int, Parts] = {}
         self._full: dict[str, tuple[bool, asyncio.Future[None]]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0  # that the loop runs in; cheaper to ask for than the loop itself
+        with suppress(RuntimeError):  # no loop runs yet: the first that asks brings it
+            self._bind()
         self.far: Far | None = None
         self._here: set[str] = set()  # names known to live on this node
 
@@ -161,9 +139,9 @@ class Outbox(ABC):
         if self._full and to in self._full and to != self.name:
             await self.wait_room(to)
         cls = type(message)
-        kind = _kinds.get(cls) or _kind(cls)
+        kind = KINDS.get(cls) or kind_of(cls)
         payload = encode(message)
-        if priority != DEFAULT_PRIORITY:
+        if priority is not DEFAULT_PRIORITY:
             _check(priority)
         if len(payload) > self.max_payload:
             self.fit(payload)
@@ -220,11 +198,11 @@ class Outbox(ABC):
         """Without a `kind`, `message` is yet to be encoded."""
         if kind is None:
             cls = type(message)
-            kind = _kinds.get(cls) or _kind(cls)
+            kind = KINDS.get(cls) or kind_of(cls)
             message = encode(message)
         if not 0 <= timeout <= MAX_TIMEOUT:
             timeout = _bounded(timeout)
-        if priority != DEFAULT_PRIORITY:
+        if priority is not DEFAULT_PRIORITY:
             _check(priority)
         if len(message) > self.max_payload:
             self.fit(message)
@@ -260,7 +238,7 @@ class Outbox(ABC):
         cls = type(message)
         flags = FAIL_WHEN_DOWN if when_down == "fail" else 0
         return self.stream_raw(
-            to, _kinds.get(cls) or _kind(cls), encode(message), timeout=timeout, priority=priority, flags=flags
+            to, KINDS.get(cls) or kind_of(cls), encode(message), timeout=timeout, priority=priority, flags=flags
         )
 
     def stream_raw(
@@ -311,20 +289,34 @@ class Outbox(ABC):
         return parts
 
     def expect(
-        self, decode_reply: Callable[[Any], Any] = _PLAIN.decode_reply, deadline: int = NEVER
+        self, decode_reply: Callable[[Any], Any] = PLAIN.decode_reply, deadline: int = NEVER
     ) -> tuple[int, asyncio.Future[Any]]:
         """A new number, and the answer that will come under it."""
         number = self._next
         self._next = number + 1
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
+        if get_ident() != self._thread:
+            self._check_loop()
+        assert self._loop is not None
         answer: asyncio.Future[Any] = self._loop.create_future()
         self._asks[number] = answer, decode_reply, deadline
         return number, answer
 
+    def _bind(self) -> None:
+        self._loop, self._thread = asyncio.get_running_loop(), get_ident()
+
+    def _check_loop(self) -> None:
+        if self._loop is None:
+            self._bind()
+            return
+        raise ActorError(
+            "this was asked from a thread that is not the supervisor's, or the agent's, own; ask it there: "
+            "asyncio.run_coroutine_threadsafe(ref.ask(...), loop).result()"
+        )
+
     def _late(self, number: int) -> None:
-        entry = self._asks.pop(number, None)
-        if entry is not None and not entry[0].done():
+        entry = self._asks.get(number)
+        if entry is not None and not entry[0].done():  # one that is cancelled finds itself here, and says so
+            del self._asks[number]
             entry[0].set_exception(_Late())
 
     def replied(self, letter: Letter) -> None:
@@ -336,11 +328,11 @@ class Outbox(ABC):
         answer, decode_reply, _ = entry
         if answer.done():
             return
-        if letter.kind == FAILURE:
-            answer.set_exception(decode(letter.payload, Failure).error())
-            return
         try:
-            answer.set_result(decode_reply(letter.payload))
+            if letter.kind == FAILURE:
+                answer.set_exception(decode(letter.payload, Failure).error())
+            else:
+                answer.set_result(decode_reply(letter.payload))
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the reply belongs to who asked for it
             answer.set_exception(BadMessage(f"the reply is not of the type that the request names: {error}"))
 
@@ -349,7 +341,10 @@ class Outbox(ABC):
             if (parts := self._streams.get(letter.id)) is not None:
                 parts.put(letter.payload, weight(letter.payload))
         elif (parts := self._streams.pop(letter.id, None)) is not None:
-            parts.end(decode(letter.payload, Failure).error() if letter.kind == FAILURE else None)
+            try:
+                parts.end(decode(letter.payload, Failure).error() if letter.kind == FAILURE else None)
+            except BadMessage as error:  # as above
+                parts.end(error)
 
     def give_up(self, error: ActorError) -> None:
         """No answer will come any more: end all that wait for one."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
 from typing import Any, TypeVar, overload
 
 from ..errors import ActorError
@@ -49,7 +48,7 @@ class Ref:
             raise ActorError(f"{self!r} was made outside of a supervisor and of an agent; use `supervisor.agent({self.name!r})`")
         return outbox
 
-    def tell(self, message: Event | Request[Any] | Any, priority: int = DEFAULT_PRIORITY) -> Coroutine[Any, Any, None]:
+    async def tell(self, message: Event | Request[Any] | Any, priority: int = DEFAULT_PRIORITY) -> None:
         """Hand a message to the agent's mailbox; wait only while that is full. `priority` goes from 1 (urgent) to 5.
 
         Outside a handler the message is in custody when this returns; inside, it leaves with the handler's frame.
@@ -58,7 +57,7 @@ class Ref:
         policy is "reject" and there is no room, or after 30 s without room.
         """
         outbox = self._outbox or self.outbox  # a call less, as there is one of these for each message
-        return outbox.tell(self.name, message, priority=priority)
+        await outbox.tell(self.name, message, priority=priority)
 
     @overload
     async def ask(
@@ -80,7 +79,7 @@ class Ref:
         when_down: WhenDown = "wait",
         idempotent: bool = False,
     ) -> Any: ...
-    def ask(
+    async def ask(
         self,
         message: Any,
         timeout: float = 30.0,
@@ -88,7 +87,7 @@ class Ref:
         priority: int = DEFAULT_PRIORITY,
         when_down: WhenDown = "wait",
         idempotent: bool = False,
-    ) -> Coroutine[Any, Any, Any]:
+    ) -> Any:
         """Send a request and wait for its reply, `timeout` seconds at most.
 
         While the agent restarts the ask waits; `when_down="fail"` fails at once instead. `idempotent`: it does no harm if the request is
@@ -98,7 +97,9 @@ class Ref:
         and BadMessage for a request that does not fit its handler; Unreachable when it lives on another node and NATS is lost.
         """
         outbox = self._outbox or self.outbox
-        return outbox.ask(self.name, message, timeout=timeout, priority=priority, when_down=when_down, idempotent=idempotent)
+        return await outbox.ask(
+            self.name, message, timeout=timeout, priority=priority, when_down=when_down, idempotent=idempotent
+        )
 
     @overload
     def stream(

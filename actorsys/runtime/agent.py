@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar, overloa
 
 from ..errors import ActorError, Unreachable
 from ..mailbox.codec import decoder
+from ..mailbox.kinds import packed
 from ..mailbox.letter import TELL, Letter, Watch
-from ..mailbox.outbox import Far, WhenDown, packed
+from ..mailbox.outbox import Far, WhenDown
 from ..mailbox.ref import Ref
 from ..messages import Down, Event, Message, Request, class_path
 from .context import current

@@ -14,8 +14,9 @@ from ..clock import now_ns
 from ..errors import ActorError, AskTimeout, BadMessage, UnknownAgent
 from ..mailbox.codec import convert, decode, decoder, encode
 from ..mailbox.dead_letters import DeadLetter
+from ..mailbox.kinds import Kind
 from ..mailbox.letter import DEFAULT_PRIORITY, HOST, LENIENT, Show
-from ..mailbox.outbox import MAX_TIMEOUT, Kind
+from ..mailbox.outbox import MAX_TIMEOUT
 from ..mailbox.stream import Stream
 from ..mailbox.traffic import Retry
 from ..memory import base as memory

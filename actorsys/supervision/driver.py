@@ -301,6 +301,11 @@ class Driver:
             for note in frame.notes:
                 self._noted(member, note)
         self.mail.posted(member.name, frames, now)
+        # Only now: what it had stored and sends again before it is ready may have come in the same read.
+        if not member.is_ready and any(type(note) is Ready for frame in frames for note in frame.notes):
+            member.is_ready = True
+            self.mail.handle(Up(member.name))
+            self.tell_core(machine.Ready(member.name, member.incarnation))
 
     def _noted(self, member: Member, note: Note) -> None:
         match note:
@@ -308,10 +313,6 @@ class Driver:
                 member.took(kind, seconds)
             case Watch():
                 self._ties.watch(member, note)
-            case Ready():
-                member.is_ready = True
-                self.mail.handle(Up(member.name))
-                self.tell_core(machine.Ready(member.name, member.incarnation))
             case Crashed() | Stopped():
                 member.said(note)
             case Bus(state):

@@ -23,6 +23,8 @@ from ..spec import MailboxSpec
 
 log = logging.getLogger("actorsys.supervisor")
 
+# A frame takes no more when it has so many letters, and none that is so large: it stays well below what a pipe takes.
+FRAME_LETTERS, LARGE_BYTES = 256, 2**15
 TURN_LETTERS = 128  # that the host sends before its loop turns: so it hears what agents say, and they work while it sends
 
 Commands = Callable[[str, dict[str, Any], str], Awaitable[Any]]
@@ -81,7 +83,7 @@ class Mail:
         self.on_unanswered: Callable[[Unanswered], None] = lambda action: None
         self._commands = commands
         self._waiting: dict[str, Frame] = {}
-        self.sent = 0  # letters of the host since frames came in or the loop turned
+        self.sent = 0  # letters of the host since frames came in, or since the loop turned for the second of them
         self._is_corked = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._each_second = Often(1.0)
@@ -150,6 +152,9 @@ class Mail:
 
     def _put(self, to: str, letters: list[Letter]) -> None:
         frame = self._waiting.get(to)
+        if frame is not None and (len(frame.letters) >= FRAME_LETTERS or len(letters[0].payload) > LARGE_BYTES):
+            self._flush()
+            frame = None
         if frame is not None:
             frame.letters += letters
         else:

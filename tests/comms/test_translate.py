@@ -7,8 +7,8 @@ from actorsys.bus import envelope
 from actorsys.bus.envelope import Stamp
 from actorsys.comms import translate
 from actorsys.mailbox.codec import decode, encode
+from actorsys.mailbox.kinds import packed
 from actorsys.mailbox.letter import FAIL_WHEN_DOWN, LENIENT, REMOTE, TELL, Letter, wants_answer
-from actorsys.mailbox.outbox import packed
 
 STAMP = Stamp("7f1f0cb4-9a3f-4b6e-8f3d-0d4f7f3c1f11", dt.datetime(2026, 1, 2, tzinfo=dt.UTC))
 

@@ -1,13 +1,17 @@
 import asyncio
+import gc
+import weakref
+from contextvars import ContextVar
 
 import pytest
 
-from actorsys import AgentDown, AskTimeout, BadMessage, Event, MailboxFull, RemoteError, Request, UnknownAgent
+from actorsys import ActorError, AgentDown, AskTimeout, BadMessage, Event, MailboxFull, RemoteError, Request, UnknownAgent
 from actorsys.clock import now_ns
 from actorsys.mailbox import outbox as module
 from actorsys.mailbox.codec import decode, encode
+from actorsys.mailbox.kinds import packed
 from actorsys.mailbox.letter import ASK, FAIL_WHEN_DOWN, FAILURE, REPLY, TELL, Forget, Full, Letter, Room
-from actorsys.mailbox.outbox import Outbox, packed
+from actorsys.mailbox.outbox import Outbox
 from actorsys.messages import Failure
 from actorsys.testing.waiting import eventually
 
@@ -159,7 +163,7 @@ def test_an_ask_cancelled_with_its_answer_there_is_not_taken_back(run):
     run(body)
 
 
-@pytest.mark.parametrize("priority", [0, 6, -1, "urgent", None])
+@pytest.mark.parametrize("priority", [0, 6, -1, "urgent", None, True, 2.0, 3.0])
 def test_a_priority_beyond_1_to_5_is_a_bad_message_and_nothing_is_sent(run, priority):
     async def body(outbox):
         for send in (outbox.tell("a", Reset(), priority=priority), outbox.ask("a", Add(2), timeout=1, priority=priority)):
@@ -340,5 +344,58 @@ def test_an_unknown_name_of_a_handler_here_is_passed_on(run, far_from):
         outbox.replied(Letter(FAILURE, outbox.letters[0].id, "me", "", "", encode(error)))
         with pytest.raises(UnknownAgent, match="'c'"):
             await ask
+
+    run(body)
+
+
+def test_an_ask_from_another_thread_says_so_and_harms_no_other():
+    async def main():
+        outbox = Recorder()
+        with pytest.raises(ActorError, match="run_coroutine_threadsafe"):
+            await asyncio.to_thread(asyncio.run, outbox.ask("a", Add(1), timeout=5))
+        assert outbox.letters == []
+        with pytest.raises(AskTimeout):
+            await outbox.ask("a", Add(1), timeout=0.01)
+        loop = asyncio.get_running_loop()
+        there = asyncio.to_thread(lambda: asyncio.run_coroutine_threadsafe(outbox.ask("a", Add(2), timeout=5), loop).result())
+        answered = asyncio.ensure_future(there)
+        await eventually(lambda: len(outbox.letters) == 2)
+        outbox.answer(7)
+        assert await answered == 7
+
+    asyncio.run(main())
+
+
+def test_a_failure_that_cannot_be_read_belongs_to_who_asked(run):
+    async def body(outbox):
+        ask = await asked(outbox)
+        outbox.replied(Letter(FAILURE, outbox.letters[-1].id, "me", "", "", b"\xc1"))
+        with pytest.raises(BadMessage):
+            await ask
+
+    run(body)
+
+
+def test_an_answered_ask_keeps_nothing_of_its_asker_alive(run):
+    class Heavy:
+        pass
+
+    known = ContextVar("known")
+
+    async def ask_with(outbox, heavy):
+        known.set(heavy)
+        return await outbox.ask("a", Add(1), timeout=3600)
+
+    async def body(outbox):
+        heavy = Heavy()
+        gone = weakref.ref(heavy)
+        ask = asyncio.ensure_future(ask_with(outbox, heavy))
+        await eventually(lambda: outbox.letters)
+        outbox.answer(1)
+        await ask
+        del heavy, ask
+        await asyncio.sleep(0)  # the loop lets go of what ran last
+        gc.collect()
+        assert gone() is None
 
     run(body)

@@ -6,8 +6,8 @@ import multiprocessing
 
 import pytest
 
+from actorsys.mailbox.kinds import packed
 from actorsys.mailbox.letter import ASK, HOST, TELL, Letter
-from actorsys.mailbox.outbox import packed
 from actorsys.mailbox.pipe import Pipe
 from actorsys.memory.base import Restored
 from actorsys.memory.in_memory import InMemory

@@ -3,16 +3,19 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from actorsys import Ref, clock
 from actorsys.errors import UnknownAgent
-from actorsys.mailbox.letter import ASK, HOST, TELL, Frame, Letter
+from actorsys.mailbox.letter import ASK, HOST, REPLY, TELL, Frame, Letter, Ready
 from actorsys.mailbox.traffic import Open, Posted, Up
-from actorsys.spec import MailboxSpec
-from actorsys.supervision.mail import TURN_LETTERS, Mail
+from actorsys.spec import AgentSpec, MailboxSpec
+from actorsys.supervision.driver import Driver
+from actorsys.supervision.mail import LARGE_BYTES, TURN_LETTERS, Mail
+from actorsys.supervision.member import Member
 from actorsys.units import SECOND_NS
 
 
@@ -141,3 +144,42 @@ def test_a_letter_to_nobody_raises_and_holds_up_nothing(check: Any) -> None:
         assert wire.frames == [[1]]
 
     check(body)
+
+
+def test_large_answers_of_one_turn_do_not_become_one_frame(check: Any) -> None:
+    async def body(mail: Mail, wire: Wire) -> None:
+        mail.handle(Open("b", MailboxSpec(), ("b",), "b"))
+        mail.handle(Up("b"))
+        asks = [Letter(ASK, number, "b", "", "", b"") for number in range(1, 5)]
+        mail.posted("a", [Frame([], asks)], now=1)
+        for _ in range(2):
+            mail.outbox.post(letter())  # the second keeps the rest until the loop has turned
+        wire.frames.clear()
+        answers = [Letter(REPLY, number, "", "", "", bytes(LARGE_BYTES + 1)) for number in range(1, 5)]
+        mail.posted("b", [Frame([1, 2, 3, 4], answers)], now=1)
+        await turn()
+        assert sorted(len(frame) for frame in wire.frames) == [1, 1, 1, 2]  # the last has the letter that waited, too
+
+    check(body)
+
+
+def test_an_agent_is_up_only_after_what_came_with_that_news(tmp_path: Path) -> None:
+    """What it had stored, and sends before it is ready, may be read together with that."""
+
+    async def main() -> None:
+        mail, order = Mail(commands, 2**20, tmp_path / "journal"), []
+        driver = Driver.__new__(Driver)
+        driver.mail = mail
+        driver._pulse = SimpleNamespace(heard=lambda name, now: None)  # type: ignore[assignment]
+        driver.tell_core = order.append  # type: ignore[assignment, method-assign]
+        mail.handle(Open("a", MailboxSpec(), ("a",), "a"))
+        member = Member("a", "a", AgentSpec("a", type="shop:Cart"))
+        take = mail.switchboard.take
+        mail.switchboard.take = lambda *args: order.append("letters") or take(*args)  # type: ignore[method-assign, func-returns-value]
+        driver._frames(member, [Frame([], [letter()]), Frame(notes=[Ready()])])
+        assert order[:2] == ["letters", "letters"]
+        assert [type(each).__name__ for each in order[2:]] == ["Ready"]
+        assert member.is_ready
+        assert mail.switchboard.boxes["a"].is_up
+
+    asyncio.run(main())
