@@ -18,6 +18,7 @@ from . import loading
 from .kernel import MARK, close_from, die_with_parent, raise_oom_score
 
 CONNECTION = 3  # the one descriptor besides the standard three
+ANSWER = 4  # where the process between zygote and agent says what came of the fork
 _ADOPTION_S = 2.0
 _SIGNALS = tuple(map(int, signal.valid_signals()))
 _SIGINT = int(signal.SIGINT)
@@ -55,14 +56,17 @@ def reset_signals() -> None:
 
 
 def take_descriptors(output: int, connection: int) -> None:
-    """0 is empty, 1 and 2 are the output pipe, 3 is the connection; nothing else stays open."""
+    """0 is empty, 1 and 2 are the output pipe, 3 is the connection, 4 stays what it is; nothing else is open.
+
+    Called in between, not in the agent: libuv opens a pipe for its signals anew in each child and trusts its numbers from then on. Were
+    it closed in the agent they would soon be somebody else's, and libuv aborts at what it reads there.
+    """
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    if connection != CONNECTION:
-        os.dup2(connection, CONNECTION, inheritable=False)
-    close_from(CONNECTION + 1)
+    os.dup2(connection, CONNECTION, inheritable=False)
+    close_from(ANSWER + 1)
 
 
 def limit_files(soft: int | None) -> None:

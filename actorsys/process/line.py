@@ -5,6 +5,7 @@ Whatever runs here runs in every agent, too, before it is one: each object that 
 
 from __future__ import annotations
 
+import json
 import socket
 import struct
 from typing import Any
@@ -40,7 +41,11 @@ class Line:
         fds: list[int] = []
         header, blob, _ = SIZES.unpack(self._read(SIZES.size, fds))
         body = self._read(header + blob, fds)
-        return _decode(body[:header]), body[header:], fds
+        try:
+            order = _decode(body[:header])
+        except msgspec.DecodeError:
+            order = json.loads(bytes(body[:header]))  # it takes lone surrogates too: an environment need not be UTF-8
+        return order, bytes(body[header:]), fds
 
     def send(self, header: dict[str, Any]) -> None:
         """Raises Closed when the other end is gone."""
@@ -52,19 +57,19 @@ class Line:
         except OSError as error:
             raise Closed(str(error)) from None
 
-    def _read(self, count: int, fds: list[int]) -> bytes:
-        data = b""
-        while len(data) < count:
+    def _read(self, count: int, fds: list[int]) -> memoryview:
+        data = rest = memoryview(bytearray(count))
+        while rest:
             try:
-                part, ancillary, flags, _ = self._socket.recvmsg(count - len(data), ANCILLARY, _CLOSE)
+                read, ancillary, flags, _ = self._socket.recvmsg_into((rest,), ANCILLARY, _CLOSE)
             except OSError as error:
                 raise Closed(str(error)) from None
             for level, kind, rights in ancillary:
                 if (level, kind) == _RIGHTS:
                     fds += [fd for (fd,) in _FD.iter_unpack(rights[: len(rights) // _FD.size * _FD.size])]
-            if not part:
+            if not read:
                 raise Closed("end of stream")
             if flags & _CUT:
                 raise Closed("descriptors were lost: too many open files")
-            data += part
+            rest = rest[read:]
         return data

@@ -42,12 +42,15 @@ def leave_keeper(keep: set[int]) -> None:
 def be_zygote(sock: socket.socket, keeper: int, mark_place: int, header: dict[str, Any]) -> NoReturn:
     from .boot import prepare
 
+    # First of all, so that it has the numbers 3 and 4, as the keeper's own had: nothing of a library is then where the agents have their
+    # connection (see `birth.take_descriptors`).
+    answers, _ = os.pipe()
     os.environ[MARK] = header["mark"]  # what its modules start while they are loaded is known by this
     rewrite_mark(mark_place, header["mark"])
     prepare(header["host"])
     from actorsys.process import zygote  # after prepare: the real package, not the stand-in
 
-    zygote.main(sock, keeper, mark_place, header)
+    zygote.main(sock, answers, keeper, mark_place, header)
 
 
 def execute(header: dict[str, Any], fds: list[int]) -> int | OSError:

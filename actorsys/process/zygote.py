@@ -37,15 +37,16 @@ _clear_type_cache = getattr(sys, "_clear_internal_caches", None) or sys._clear_t
 
 
 class Zygote:
-    def __init__(self, wire: Line, keeper: int, mark_place: int) -> None:
+    def __init__(self, wire: Line, answers: int, keeper: int, mark_place: int) -> None:
         self._wire = wire
+        self._answers = answers  # of the processes in between; their end of it is `birth.ANSWER`
+        os.set_blocking(answers, False)
         self._keeper = keeper
         self._mark_place = mark_place
         self._procfs = Procfs()
         self._is_frozen = False
         self._fillers: list[bytes] = []
-        self._rehearsals: list[Callable[[], object]] = []
-        self._said, self._say = os.pipe()
+        self._before_freeze: list[Callable[[], object]] = []
 
     def serve(self, header: dict[str, Any]) -> NoReturn:
         """Say that we are up, then answer until the keeper is gone."""
@@ -66,8 +67,8 @@ class Zygote:
             found = loading.load(type)
             if prepare := getattr(found, "__before_fork__", None):
                 prepare()
-            if (rehearse := getattr(found, "__rehearse__", None)) and rehearse not in self._rehearsals:
-                self._rehearsals.append(rehearse)
+            if (prepare := getattr(found, "__before_freeze__", None)) and prepare not in self._before_freeze:
+                self._before_freeze.append(prepare)
         except BaseException as error:  # noqa: BLE001  # an import may raise anything, SystemExit too, and we live on
             return loading.why(error)
         finally:
@@ -103,9 +104,15 @@ class Zygote:
         if between == 0:
             self._between()
         # Reaped before anyone hears of the pid: until then the agent may still be the child of the one in between.
-        if os.waitpid(between, 0)[1]:
-            os._exit(1)  # who knows what it read of its order, and of which: another zygote is asked again
-        self._wire.send_packed(os.read(self._said, 4096))
+        try:
+            os.waitpid(between, 0)
+        except ChildProcessError:
+            pass  # a module ignores SIGCHLD: it is gone all the same
+        try:
+            answer = os.read(self._answers, 4096)
+        except BlockingIOError:
+            os._exit(1)  # it ended without one. Who knows what it read of its order, and of which: another zygote is asked again
+        self._wire.send_packed(answer)
 
     def _freeze(self) -> None:
         """Make what is here fit to be shared."""
@@ -114,8 +121,8 @@ class Zygote:
         _clear_type_cache()
         gc.collect()
         self._fill_holes()
-        for rehearse in self._rehearsals:
-            rehearse()
+        for prepare in self._before_freeze:
+            prepare()
         # Frozen objects are never looked at by a child's collector, so their pages stay shared: 2.7 MB an agent instead of 9.
         gc.collect()
         self._fill_holes()
@@ -134,22 +141,24 @@ class Zygote:
             rewrite_mark(self._mark_place, order["mark"])
             # Out of the zygote's group now, not only in the agent: who kills that group must not hit an agent just announced.
             os.setsid()
+            # With it goes our copy of the wire: this frame keeps the object, so no destructor will ever close that number again.
+            birth.take_descriptors(*fds)
             try:
                 pid = os.fork()
             except OSError as error:
-                self._say_and_leave({"id": order["id"], "error": error.strerror, "errno": error.errno})
+                self._answer({"id": order["id"], "error": error.strerror, "errno": error.errno})
             if pid:
-                self._say_and_leave({"id": order["id"], "pid": pid})
-            # The wire is left open to `take_descriptors`: this frame keeps it, so no destructor will ever close that number again.
+                self._answer({"id": order["id"], "pid": pid})
+            os.close(birth.ANSWER)
             birth.settle_in(self._keeper)
             birth.reset_signals()
-            birth.take_descriptors(*fds)
             birth.live(order, payload)
         finally:
             os._exit(1)  # never back into the zygote's loop
 
-    def _say_and_leave(self, answer: dict[str, Any]) -> NoReturn:
-        os.write(self._say, pack(answer))
+    @staticmethod
+    def _answer(answer: dict[str, Any]) -> NoReturn:
+        os.write(birth.ANSWER, pack(answer))
         os._exit(0)
 
     def _fill_holes(self) -> None:
@@ -187,11 +196,11 @@ class Zygote:
                 pass
 
 
-def main(sock: socket.socket, keeper: int, mark_place: int, header: dict[str, Any]) -> NoReturn:
+def main(sock: socket.socket, answers: int, keeper: int, mark_place: int, header: dict[str, Any]) -> NoReturn:
     gc.disable()
     tidy_streams()
     faulthandler.enable(sys.stderr)
     try:
-        Zygote(Line(sock), keeper, mark_place).serve(header)
+        Zygote(Line(sock), answers, keeper, mark_place).serve(header)
     except Closed:
         os._exit(0)

@@ -85,15 +85,16 @@ asyncio.get_event_loop_policy()  # makes it
 def __before_fork__() -> None:  # noqa: N807 - what the zygote calls when it has loaded this
     """What all agents set alike: done here, it costs none of them the 0.1 MiB of unshared pages that running this takes."""
     logging.root.setLevel("INFO")
-    _offer_dump()
 
 
-def _offer_dump() -> None:
+def __before_freeze__() -> None:  # noqa: N807 - what the zygote calls each time when it has loaded more
     """How the supervisor asks a hung agent where it is."""
     global _has_dump
-    if not _has_dump:
-        faulthandler.register(signal.SIGUSR2, all_threads=True, chain=False)
-        _has_dump = True
+    # Off first: as long as it believes it is on it does nothing, though a module may have taken the signal since.
+    faulthandler.unregister(signal.SIGUSR2)
+    signal.signal(signal.SIGUSR2, signal.SIG_DFL)
+    faulthandler.register(signal.SIGUSR2, 2, all_threads=True, chain=False)
+    _has_dump = True
 
 
 def load_class(path: str) -> type[Agent]:
@@ -137,7 +138,8 @@ def main(payload: bytes, connection: Connection) -> int:
     logging.root.handlers[:] = [_handler]
     if logging.root.level != _levels.get(assignment.log_level):
         logging.root.setLevel(assignment.log_level)
-    _offer_dump()
+    if not _has_dump:
+        __before_freeze__()
     loop = open_loop()
     # No asyncio.Runner: what it cleans up ends with the process, and running its code once costs each agent 0.3 MiB of unshared pages.
     return loop.run_until_complete(loop.create_task(lead(assignment, connection)))

@@ -119,6 +119,17 @@ def test_an_agent_holds_nothing_but_its_own(run, home, how) -> None:
     run(main())
 
 
+@BOTH
+@pytest.mark.slow
+def test_its_environment_need_not_be_utf_8(run, home, how) -> None:
+    async def main() -> None:
+        async with home() as here:
+            found = json.loads(await here.hear(await here.launch("look", how=how, env={"GIVEN": "\udcff"})))
+            assert found["given"] == "\udcff"
+
+    run(main())
+
+
 @pytest.mark.slow
 def test_no_descriptor_is_left_after_many_launches(run, home) -> None:
     async def main() -> None:

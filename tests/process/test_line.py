@@ -59,6 +59,12 @@ def test_a_frame_larger_than_the_socket_is_waited_for(ends) -> None:
     sender.join()
 
 
+def test_text_that_is_not_utf_8_is_read_too(ends) -> None:
+    line, wire, _ = ends
+    wire.send({"n": 1, "env": {"DATA": "\udcff"}}, b"blob")
+    assert line.take() == ({"n": 1, "env": {"DATA": "\udcff"}}, b"blob", [])
+
+
 def test_what_it_sends_arrives_as_a_frame(ends) -> None:
     line, wire, _ = ends
     line.send({"pid": 7, "text": "\udcff"})

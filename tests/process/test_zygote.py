@@ -97,6 +97,24 @@ def test_agents_of_a_module_that_leaves_a_thread_are_fresh_and_the_others_forked
 
 
 @pytest.mark.slow
+def test_a_module_may_ignore_the_ends_of_children(run, home, tmp_path) -> None:
+    write(tmp_path, "careless", "import signal\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\nclass Agent: pass")
+
+    async def main() -> None:
+        async with home() as here:
+            here.launcher._nursery.path = (str(tmp_path), *here.launcher._nursery.path)
+            here.launcher.renew()
+            assert await here.launcher.load(["careless:Agent"]) == {"careless:Agent": None}
+            zygote = here.zygote()
+            for _ in range(2):
+                agent = await here.launch("leave", b"3", how="fork")
+                assert (await here.end(agent))[0].exit_code == 3
+            assert here.zygote() == zygote
+
+    run(main())
+
+
+@pytest.mark.slow
 def test_agents_survive_the_zygote_and_the_next_launch_has_another(run, home) -> None:
     async def main() -> None:
         async with home() as here:
@@ -203,7 +221,8 @@ def test_a_main_module_run_by_name_has_its_real_name(tmp_path, run_id) -> None:
 
 
 @pytest.mark.slow
-def test_a_fork_that_ends_before_it_has_made_the_agent_costs_a_zygote_and_no_launch(run, home, tmp_path) -> None:
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_fork_that_ends_before_it_has_made_the_agent_costs_a_zygote_and_no_launch(run, home, tmp_path, code) -> None:
     flag = tmp_path / "once"
     write(
         tmp_path,
@@ -214,7 +233,7 @@ def test_a_fork_that_ends_before_it_has_made_the_agent_costs_a_zygote_and_no_lau
         def end():
             if not (flag := pathlib.Path({str(flag)!r})).exists():
                 flag.touch()
-                os._exit(1)
+                os._exit({code})
 
         os.register_at_fork(after_in_child=end)
         class Agent: pass

@@ -3,11 +3,28 @@
 import asyncio
 
 import pytest
-from hardening_agents import Odd, Print, Raise, SpawnOdd
+from hardening_agents import Fork, Odd, Print, Raise, RunPrograms, SpawnOdd
 from system_agents import Add, Counter
 
 from actorsys import AgentDown, AskTimeout, BadMessage, ConfigError, RemoteError, Supervisor
+from actorsys.testing.nats import require_server
 from actorsys.testing.waiting import eventually
+
+THREADS = """
+import asyncio, threading, time
+from actorsys import Agent
+
+set_event_loop = asyncio.set_event_loop
+
+def and_a_thread(loop):
+    set_event_loop(loop)
+    threading.Thread(target=time.sleep, args=(1e6,), daemon=True).start()
+
+asyncio.set_event_loop = and_a_thread
+
+class First(Agent):
+    pass
+"""
 
 
 def test_names_are_unique_also_when_two_are_spawned_at_once(run):
@@ -51,6 +68,50 @@ def test_arguments_that_cannot_travel_are_an_error_of_spawn(run):
         async with Supervisor(nats="off") as sup:
             odd = await sup.spawn(Odd, name="odd")
             assert "cannot be sent" in await odd.ask(SpawnOdd(), timeout=10)
+
+    run(main())
+
+
+@pytest.mark.parametrize("nats", ["off", "embedded"])
+def test_an_agent_runs_programs_and_forks_as_any_process_does(run, nats):
+    if nats == "embedded":
+        require_server()
+
+    async def main():
+        async with Supervisor(nats=nats) as sup:
+            odd = await sup.spawn(Odd, name="odd")
+            assert await odd.ask(RunPrograms()) == ["one", "two", "-9"]
+            assert await odd.ask(Fork()) == []
+            assert await odd.ask(RunPrograms()) == ["one", "two", "-9"]
+            assert (await odd.info())["restarts"] == 0
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "first", ["asyncio.get_event_loop_policy().get_event_loop()", "asyncio.set_event_loop(asyncio.new_event_loop())"]
+)
+def test_a_module_has_its_loop_when_it_is_imported_whatever_was_forked_before(run, folder, monkeypatch, first):
+    (folder / "eager.py").write_text(f"import asyncio\n{first}\nfrom actorsys import Agent\nclass Eager(Agent): pass\n")
+    monkeypatch.syspath_prepend(folder)
+
+    async def main():
+        async with Supervisor(nats="off") as sup:
+            await sup.spawn(Odd, name="odd")
+            eager = await sup.spawn("eager:Eager", name="eager")
+            assert (await eager.info())["state"] == "running"
+
+    run(main())
+
+
+def test_who_starts_a_thread_with_a_loop_is_forked_and_so_are_those_after_it(run, folder, monkeypatch):
+    (folder / "threads.py").write_text(THREADS)
+    monkeypatch.syspath_prepend(folder)
+
+    async def main():
+        async with Supervisor(nats="off") as sup:
+            for number, type in enumerate(("threads:First", "hardening_agents:Odd", "threads:First")):
+                await sup.spawn(type, name=f"agent-{number}", launch="fork")
 
     run(main())
 

@@ -49,6 +49,24 @@ def test_a_blocked_event_loop_is_found_and_the_stacks_say_where(run, what, frame
     run(main())
 
 
+def test_the_stacks_are_shown_though_a_module_has_taken_the_signal(run, folder, monkeypatch):
+    text = "import signal\nsignal.signal(signal.SIGUSR2, print)\nfrom actorsys.testing.children import Hog\nclass Greedy(Hog): pass\n"
+    (folder / "greedy.py").write_text(text)
+    monkeypatch.syspath_prepend(folder)
+
+    async def main():
+        async with hog_of() as (sup, _):  # so the signal was ours before
+            greedy = await sup.spawn("greedy:Greedy", name="greedy", **OPTIONS)
+            pid = await greedy.ask(Pid())
+            await greedy.tell(Work("block"))
+            await up_again(sup, "greedy", pid)
+            (exit,) = await why(sup, "greedy")
+            assert (exit["reason"], exit["signal"]) == ("unresponsive", "SIGKILL")
+            assert "in work" in exit["traceback"]
+
+    run(main())
+
+
 def test_a_stopped_process_is_found_as_soon_as_it_owes_an_answer(run):
     """D19: SIGSTOP; it has no stacks to show, and what it owed is done by its next life."""
 
