@@ -5,7 +5,7 @@
 Function calls (Python's and those into C, as cProfile sees them), reads, writes and bytes written (as the kernel counts them) per
 message, in the supervisor's process and in the agent's: of an ask and a tell from the one to the other, and (nats) of a request that a
 plain client makes; with strace also all system calls of all processes. Each is compared with reference.json: more than MARGIN and SLACK
-above is a failure, exit code 1. --renew writes that file anew, for a change that is meant.
+above is a failure, exit code 1. --renew writes that file anew, for a change that is meant; what cannot be counted here stays as it is.
 """
 
 import argparse
@@ -121,7 +121,8 @@ async def requested(client: asyncio.subprocess.Process, count: int) -> None:
     assert client.stdin is not None
     assert client.stdout is not None
     client.stdin.write(f"{count}\n".encode())
-    await client.stdout.readline()
+    if (said := await client.stdout.readline()) != b"done\n":
+        raise RuntimeError(f"the client did not get its {count} answers, but said {said!r}")
 
 
 async def per_message(kind: str, agent: Ref, send: Callable[[int], Awaitable[None]]) -> Counts:
@@ -189,6 +190,17 @@ def compare(found: Counts, reference: Counts, python: str) -> list[str]:
     return wrong
 
 
+def renewed(found: Counts, reference: Counts, python: str) -> Counts:
+    """What was found, and what could not be counted for want of strace or a nats-server as it was."""
+
+    def group(name: str) -> tuple[str, bool]:
+        return name.partition(":")[0], "system calls" in name
+
+    groups = set(map(group, found))
+    kept = {name: count for name, count in reference.items() if group(name) not in groups}
+    return found | {name: count for name, count in kept.items() if f" {CALLS} of" not in name or python == _python()}
+
+
 def _python() -> str:
     return ".".join(platform.python_version_tuple()[:2])
 
@@ -204,12 +216,13 @@ def main() -> int:
         actorsys.run(sent(options.send[0], int(options.send[1])))
         return 0
     found = measured()
+    reference = msgspec.json.decode(REFERENCE.read_bytes())
     if options.renew:
+        found = renewed(found, reference["per_message"], reference["python"])
         text = msgspec.json.format(msgspec.json.encode({"python": _python(), "per_message": found}))
         REFERENCE.write_bytes(text + b"\n")
         print(f"written: {REFERENCE.name}, {len(found)} counts")
         return 0
-    reference = msgspec.json.decode(REFERENCE.read_bytes())
     wrong = compare(found, reference["per_message"], reference["python"])
     for name in wrong:
         print(f"too much: {name}", file=sys.stderr)

@@ -12,6 +12,7 @@ import nats
 from bench_nats import TIMEOUT, asked
 
 import actorsys
+from actorsys.bus import envelope
 
 
 async def main(url: str) -> None:
@@ -19,7 +20,9 @@ async def main(url: str) -> None:
     print("ready", flush=True)
     while line := await asyncio.to_thread(sys.stdin.readline):
         for number in range(int(line)):
-            await client.request("agents.request.counted", asked(number), timeout=TIMEOUT)
+            answer = await client.request("agents.request.counted", asked(number), timeout=TIMEOUT)
+            if envelope.decode(answer.data, limit=2**20).content != number:  # that of an error is no number
+                raise AssertionError(f"the agent answered {answer.data!r}")
         print("done", flush=True)
     await client.close()
 

@@ -202,6 +202,7 @@ class Link:
         def ping() -> "asyncio.Future[bool]":
             nonlocal asked
             asked = self._counters.out_messages
+            client.on_send = watch.hasten  # as long as it stays there nothing was sent
             return client.ping_nowait()
 
         def answered() -> None:
@@ -211,8 +212,7 @@ class Link:
             return self._is_refused() or _now() >= self._term.renew_at
 
         def wait() -> float:
-            is_quiet = self._confirmed >= self._counters.out_messages and not is_due()
-            client.on_send = watch.hasten if is_quiet else None
+            is_quiet = client.on_send is not None and not is_due()
             return self._term.wait(options.until_ping(is_quiet=is_quiet), _now())
 
         async def look() -> None:

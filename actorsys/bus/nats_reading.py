@@ -1,10 +1,11 @@
 """How does a message come from the socket to its subscription, the short way?
 
-nats-py lets a stream reader wake a task, and that a parser made of regular expressions: 25 us for each read. As long as that task
-waits with nothing half read, whole messages are cut out of what the socket brings at once; all else is left to it: headers, half
-messages, what the server says for itself.
+nats-py lets a stream reader wake a task, and that a parser that tries one kind of line after another: 25 us for each read. As long
+as that task waits with nothing half read, whole messages are cut out of what the socket brings at once; all else is left to it:
+headers, half messages, what the server says for itself.
 """
 
+import re
 from asyncio import StreamReader
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,9 @@ from nats.protocol.parser import AWAITING_CONTROL_LINE, PONG, Parser
 if TYPE_CHECKING:
     from .nats_client import Connection
 
-_MSG, _END = b"MSG ", b"\r\n"
+_END = b"\r\n"
+# As servers write it; whatever else nats-py makes sense of, or not, is its own. Python refuses to read thousands of digits.
+_line = re.compile(rb"MSG (\S+) (\d{1,18}) (?:(\S+) )?(\d{1,18})\r\n").match
 
 
 def shorten(reader: StreamReader, client: "Connection", parser: Parser) -> None:
@@ -37,16 +40,11 @@ def _taken(data: bytes, client: "Connection") -> int:
     """How many bytes from the start are whole messages; they are delivered."""
     at = 0
     while True:
-        if data.startswith(_MSG, at):
-            begin = data.find(_END, at) + 2
-            words = data[at + 4 : begin - 2].split(b" ")
-            if begin < 2 or not 3 <= len(words) <= 4 or not (words[1].isdigit() and words[-1].isdigit()):
-                return at
-            end = begin + int(words[-1])
-            if data[end : end + 2] != _END:
-                return at
-            reply = words[2] if len(words) == 4 else b""
-            if not client.take(int(words[1]), words[0], reply, data[begin:end]):
+        if line := _line(data, at):
+            subject, sid, reply, size = line.groups(b"")
+            begin = line.end()
+            end = begin + int(size)
+            if data[end : end + 2] != _END or not client.take(int(sid), subject, reply, data[begin:end]):
                 return at
             at = end + 2
         elif data.startswith(PONG, at):

@@ -1,5 +1,6 @@
 """The guard against regressions lets through what is as it was, and names what has grown. Its counts are the same on each run."""
 
+import asyncio
 import importlib
 import json
 import sys
@@ -9,7 +10,13 @@ from typing import Any
 import pytest
 
 import actorsys
+from actorsys.bus import envelope, stamp
+from actorsys.bus.base import Incoming
+from actorsys.bus.nats import NatsBus
+from actorsys.bus.nats_options import NatsOptions
 from actorsys.bus.nats_server import find_server
+from actorsys.messages import Failure
+from actorsys.testing.nats import require_server, run_server
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 REFERENCE = {"ask: calls of the agent": 60.0, "ask: writes of the agent": 1.0, "tell: reads of the agent": 0.02}
@@ -50,6 +57,54 @@ def test_function_calls_are_compared_with_those_of_the_same_python_only(counts: 
     found = {name: 10 * count for name, count in REFERENCE.items()}
     assert counts.compare(found, REFERENCE, "3.10") == ["ask: writes of the agent", "tell: reads of the agent"]
     assert "not compared: the reference is of Python 3.10" in capsys.readouterr().out
+
+
+def test_what_could_not_be_counted_stays_as_it_was(counts: Any) -> None:
+    reference = {"ask: calls of the agent": 60.0, "ask: gone of the agent": 1.0, "ask: system calls of all processes": 8.0}
+    nats = {"nats: reads of the agent": 2.0, "nats: calls of the agent": 180.0}
+    found = {"ask: calls of the agent": 50.0}
+    before = reference | nats
+    assert counts.renewed(found, before, python(counts)) == found | nats | {"ask: system calls of all processes": 8.0}
+    assert counts.renewed(found, before, "3.10") == found | {"nats: reads of the agent": 2.0}  # calls are of one Python
+    assert counts.renewed(before, reference, python(counts)) == before
+
+
+@pytest.mark.parametrize("said", ["print('failed')", "pass"])
+def test_a_client_that_does_not_get_its_answers_ends_the_count(counts: Any, said: str) -> None:
+    async def main() -> None:
+        pipes: Any = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE}
+        client = await asyncio.create_subprocess_exec(sys.executable, "-c", f"input(); {said}", **pipes)
+        with pytest.raises(RuntimeError, match="did not get its 5 answers"):
+            await counts.requested(client, 5)
+        await client.communicate()
+
+    asyncio.run(main())
+
+
+@pytest.mark.slow
+def test_an_error_is_no_answer(counts: Any, tmp_path: Path) -> None:
+    require_server()
+
+    async def main() -> None:
+        async with run_server(tmp_path) as server:
+            url = server.url.replace("://", f"://{server.info.token}@")
+            async with NatsBus(NatsOptions.parse(url)) as bus:
+
+                async def refuse(incoming: Incoming) -> None:
+                    asked = envelope.decode(incoming.payload, limit=2**20)
+                    refusal = envelope.error(
+                        asked, Failure(kind="BadMessage", type="BadMessage", message="no"), stamp.fresh(), sender="counted"
+                    )
+                    await bus.publish(incoming.reply, envelope.encode(refusal))
+
+                await bus.subscribe("agents.request.counted", refuse)
+                await bus.wait_connected(5.0)
+                await bus.flush()
+                async with counts.side("counts_side.py", url) as client:
+                    with pytest.raises(RuntimeError, match="did not get"):
+                        await counts.requested(client, 1)
+
+    asyncio.run(main())
 
 
 @pytest.mark.slow

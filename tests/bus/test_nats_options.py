@@ -81,9 +81,9 @@ def test_a_fleet_is_paced() -> None:
     assert NatsOptions.parse("localhost", reconnect_max=20.0).paced(1000).reconnect_max == 20.0
 
 
-def test_a_quiet_fleet_sends_fifteen_pings_a_second_unless_an_interval_was_asked_for() -> None:
+def test_a_quiet_fleet_sends_fifteen_pings_a_second_unless_another_interval_was_asked_for() -> None:
     paced = [NatsOptions.parse("localhost").paced(fleet) for fleet in (1, 150, 300, 900, 9000)]
-    assert [options.quiet_interval for options in paced] == [0.0, 0.0, 20.0, 60.0, 60.0]
+    assert [options.quiet_interval for options in paced] == [0.0, 0.0, 20.0, 40.0, 40.0]
     assert {options.ping_interval for options in paced} == {10.0}
     assert NatsOptions.parse("localhost", ping_interval=2.0).paced(1000).quiet_interval == 0.0
 
@@ -91,7 +91,7 @@ def test_a_quiet_fleet_sends_fifteen_pings_a_second_unless_an_interval_was_asked
 def test_a_fleet_that_was_asked_at_one_moment_does_not_ping_at_one_moment() -> None:
     options = NatsOptions.parse("localhost").paced(900)
     at = sorted(options.until_ping(is_quiet=True) for _ in range(900))
-    assert 45.0 <= at[0] < 50.0 < 70.0 < at[-1] <= 75.0
+    assert 30.0 <= at[0] < 33.0 < 47.0 < at[-1] <= 50.0  # below the 60 s after which a proxy hangs up
     assert options.until_ping(is_quiet=False) == options.paced(20).until_ping(is_quiet=False) == 10.0
     assert NatsOptions.parse("localhost").until_ping(is_quiet=True) == 10.0
 

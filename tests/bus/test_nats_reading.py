@@ -104,10 +104,20 @@ def test_a_whole_message_is_there_as_soon_as_its_bytes_are() -> None:
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("line", [b"MSG a 1\r\n", b"MSG a x 1\r\n", b"MSG a 1 -1\r\n", b"MSG a 1 b c 1\r\n", b"NONSENSE\r\n"])
-def test_what_is_no_message_is_left_to_nats_py(line: bytes) -> None:
+ODD = [
+    *(b"MSG a 1\r\n", b"MSG a x 1\r\n", b"MSG a 1 -1\r\n", b"MSG a 1 b c 1\r\n", b"NONSENSE\r\n"),
+    *(b"MSG a 1 " + b"1" * 5000 + b"\r\n", b"MSG a " + b"1" * 5000 + b" 0\r\n\r\n"),  # more digits than Python reads
+    *(b"MSG  1 0\r\n\r\n", b"MSG a  1 0\r\n\r\n", b"MSG a 1  0\r\n\r\n", b"MSG a 1 0 \r\n\r\n"),
+    *(b"MSG a\t1 1 0\r\n\r\n", b"MSG a 1 b\t\x01 0\r\n\r\n", b"MSG a\rb 1 0\r\n\r\n", b"MSG a\x0b 1 0\r\n\r\n"),
+]
+
+
+@pytest.mark.parametrize("line", ODD)
+def test_what_servers_do_not_write_is_left_to_nats_py(line: bytes) -> None:
     async def main() -> None:
         client = Connection(lambda: None, lambda subject, error: None)
+        sink: Any = Sink(lambda incoming: None)
+        client._subs[1] = Subscription(client, 1, future=sink)
         kept: list[bytes] = []
         reader: Any = asyncio.StreamReader()
         reader._waiter = asyncio.get_running_loop().create_future()

@@ -11,6 +11,7 @@ from actorsys.memory import nats_kv
 from actorsys.memory.base import MemoryContext
 from actorsys.memory.nats_kv import BUCKET, NatsKv
 from actorsys.testing.nats import require_server, run_server
+from actorsys.testing.waiting import eventually
 
 
 @pytest.fixture
@@ -23,8 +24,8 @@ def check(tmp_path):
             made = []
             async with asyncio.timeout(30), run_server(tmp_path / "nats", **options) as server:
 
-                def make(name="counter/0"):
-                    nats = {"urls": [server.url], "token": server.info.token, "ping_interval": 0.2, "ping_timeout": 0.4}
+                def make(name="counter/0", **more):
+                    nats = {"urls": [server.url], "token": server.info.token, "ping_interval": 0.2, "ping_timeout": 0.4, **more}
                     made.append(NatsKv(MemoryContext(name=name, folder=tmp_path, nats=nats)))
                     return made[-1]
 
@@ -83,6 +84,23 @@ def test_a_commit_without_an_answer_is_found_out_about_before_the_next(check, mo
         restored = await make().open("run1")
         assert restored.values == {"a": encode(2), "b": encode(3), "c": encode(4)}
         assert [frame.message_ids for frame in restored.frames] == [("run1.1",), ("run1.2", "run1.3"), ("run1.4",)]
+
+    check(body)
+
+
+@pytest.mark.slow
+def test_a_frozen_server_is_noticed_by_who_commits_also_in_a_large_fleet(check, monkeypatch):
+    monkeypatch.setattr(nats_kv, "CALL_TIMEOUT", 0.3)
+
+    async def body(server, make):
+        memory = make(quiet_interval=60.0)
+        await memory.open("run1")
+        await eventually(lambda: memory._bus.client.on_send is not None)  # it is quiet
+        server.freeze()
+        with pytest.raises(StateError, match="does not answer"):
+            await memory.store("a", 1)
+        await eventually(lambda: memory._bus.state == "connecting", 5.0)
+        assert "ping" in memory._bus.reason
 
     check(body)
 
