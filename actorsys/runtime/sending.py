@@ -29,9 +29,7 @@ from .context import Delivery
 from .state import Changes
 
 FLUSH_BYTES = 16 * 2**20  # of payloads that wait for the loop to turn: so a frame stays below the limit of a pipe
-OUTBOX_LETTERS = (
-    128  # unsent letters at which a tell in a handler flushes, two such frames may be under way: so all processes work
-)
+OUTBOX_LETTERS = 128  # unsent letters at which a tell in a handler flushes; two such frames may be under way
 RETRY_FIRST, RETRY_MAX = 0.1, 2.0  # seconds until a commit that failed is tried again; doubles
 
 
