@@ -47,7 +47,7 @@ def test_what_was_called_has_a_copy_of_its_code_and_does_the_same() -> None:
     assert pack(lambda: results.append(everything())) >= len(functions)
     for function, code in zip(functions, codes, strict=True):
         assert function.__code__ is not code
-        assert (function.__code__.co_code, function.__code__.co_lnotab) == (code.co_code, code.co_lnotab)
+        assert (function.__code__.co_code, function.__code__.co_linetable) == (code.co_code, code.co_linetable)
     assert not_called.__code__ is untouched
     assert results == [everything()] == [(6, 4, 4)]
 
