@@ -1,7 +1,7 @@
 """How a process sends messages and waits for replies: the caller's side of the mail.
 
-An agent's runtime and the supervisor's own process each have one; they differ only in where a letter goes (`post`) and when it is in
-custody (`custody`).
+An agent's runtime and the supervisor's own process each have one; they differ only in where a letter goes (`post`) and when a tell is
+in custody (`send`).
 """
 
 import asyncio
@@ -93,9 +93,6 @@ class Outbox(ABC):
     @abstractmethod
     def post(self, letter: Letter) -> None:
         """Send a letter on its way; never waits."""
-
-    def flush(self) -> None:  # noqa: B027 - where letters leave at once there is nothing to do
-        """Send what was posted now, instead of when the loop turns."""
 
     @abstractmethod
     def note(self, note: UpNote) -> None:

@@ -49,7 +49,9 @@ class Ref:
         return outbox
 
     async def tell(self, message: Event | Request[Any] | Any, priority: int = DEFAULT_PRIORITY) -> None:
-        """Hand a message to the agent's mailbox; wait only while that is full. `priority` goes from 1 (urgent) to 5.
+        """Hand a message to the agent's mailbox; wait only while that is full, or, after many, for one turn of the event loop.
+
+        `priority` goes from 1 (urgent) to 5.
 
         Outside a handler the message is in custody when this returns; inside, it leaves with the handler's frame.
 

@@ -105,7 +105,8 @@ class Mail:
 
     def send(self, letter: Letter) -> None:
         """Take a letter of the host into custody; it goes out as with `handle_soon`. Raises UnknownAgent."""
-        now, actions = now_ns(), []  # type: ignore[var-annotated]
+        now = now_ns()
+        actions: list[Action] = []
         self.switchboard.take_letter(letter, now, actions)
         if self.sent:
             self._cork()
@@ -116,7 +117,8 @@ class Mail:
 
     def posted(self, name: str, frames: list[Frame], now: int) -> None:
         """Frames came in from an agent."""
-        board, actions = self.switchboard, []  # type: ignore[var-annotated]
+        board = self.switchboard
+        actions: list[Action] = []
         self.sent = 0
         for frame in frames:
             for note in frame.notes:
